@@ -34,7 +34,7 @@ pub fn nearest<'a>(given: &str, candidates: impl IntoIterator<Item = &'a str>) -
 /// The help line for a misspelled name: what may have been meant, or what there is.
 ///
 /// The list of all candidates is given only where nothing is near and there are few.
-pub fn did_you_mean<'a>(given: &str, candidates: &[&'a str]) -> Option<String> {
+pub fn did_you_mean(given: &str, candidates: &[&str]) -> Option<String> {
     if let Some(name) = nearest(given, candidates.iter().copied()) {
         return Some(format!("did you mean `{name}`?"));
     }
