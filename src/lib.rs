@@ -3,5 +3,7 @@
 //!
 //! Data flows one way: text → spec → graph → facts → findings → output. The core does no I/O.
 
+pub mod device;
 pub mod diag;
+pub mod quantity;
 pub mod source;
