@@ -6,4 +6,6 @@
 pub mod device;
 pub mod diag;
 pub mod quantity;
+pub mod ops;
 pub mod source;
+pub mod tensor;

@@ -1,0 +1,26 @@
+//! The ops: everything that is known of an op stands together, in one entry of one file.
+//!
+//! An entry says what operands and attributes the op takes, which parameters a layer of it owns,
+//! which shapes and dtypes come out, what it costs, what autograd keeps of it, and how ranges and
+//! moments pass through it. An op knows nothing of graphs, specs or findings. To add one, add an
+//! entry to a family's `OPS` table; [`FAMILIES`] lists the families, and a test holds the two
+//! together.
+
+mod attributes;
+mod call;
+pub mod definition;
+mod error;
+mod init;
+mod registry;
+
+mod linear;
+
+pub use attributes::{AttributeKind, AttributeValue, Attributes};
+pub use call::{Argument, Call};
+pub use definition::{
+    Attribute, Autocast, Expander, Op, Operand, Outputs, ParameterDefinition, Saved, TensorHandle,
+    Work,
+};
+pub use error::OpError;
+pub use init::Init;
+pub use registry::{FAMILIES, all, find, names};
