@@ -5,7 +5,7 @@
 
 pub mod device;
 pub mod diag;
-pub mod quantity;
 pub mod ops;
+pub mod quantity;
 pub mod source;
 pub mod tensor;
