@@ -7,5 +7,6 @@ pub mod device;
 pub mod diag;
 pub mod ops;
 pub mod quantity;
+pub mod facts;
 pub mod source;
 pub mod tensor;

@@ -1,0 +1,17 @@
+//! The order in which a product of many factors is best carried out.
+//!
+//! These are algorithms on sizes alone: they know nothing of graphs, dtypes or devices. Costs are
+//! scalar multiplications, counted exactly in 128 bits; what does not fit is an error, never a
+//! wrapped number.
+//!
+//! - [`chain`]: matrix chains, solved exactly up to millions of matrices.
+
+pub mod chain;
+mod hu_shing;
+mod tree;
+
+pub use chain::{ChainOrder, OrderError};
+pub use tree::{Orders, Parenthesisation};
+
+#[cfg(test)]
+mod chain_tests;
