@@ -5,8 +5,8 @@
 
 pub mod device;
 pub mod diag;
+pub mod facts;
 pub mod ops;
 pub mod quantity;
-pub mod facts;
 pub mod source;
 pub mod tensor;
