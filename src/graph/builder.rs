@@ -1,0 +1,449 @@
+//! Building a graph, call by call.
+
+use petgraph::graph::NodeIndex;
+use smallvec::{SmallVec, smallvec};
+use smol_str::SmolStr;
+
+use super::{
+    DefinitionId, Graph, Layer, LayerId, LayerKind, Node, NodeId, Parameter, Tensor, TensorId,
+    TensorKind, Use,
+};
+use crate::ops::{
+    Argument, AttributeValue, Attributes, Call, Expander, Init, Op, OpError, Outputs, TensorHandle,
+    find,
+};
+use crate::source::Span;
+use crate::tensor::{Dtype, Shape, TensorType};
+
+/// How large a graph may become: a spec of a few bytes can ask for billions of layers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Limits {
+    /// Most nodes.
+    pub nodes: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Limits {
+        Limits { nodes: 8_000_000 }
+    }
+}
+
+/// Builds a [`Graph`] in topological order.
+#[derive(Debug)]
+pub struct Builder {
+    graph: Graph,
+    limits: Limits,
+    layers: Vec<LayerId>,
+}
+
+/// The tensors that a call makes.
+pub type Made = SmallVec<[TensorId; 1]>;
+
+impl Builder {
+    /// An empty graph.
+    pub fn new(limits: Limits, training: bool, fused_attention: bool) -> Builder {
+        let graph = Graph {
+            training,
+            fused_attention,
+            ..Graph::default()
+        };
+        Builder {
+            graph,
+            limits,
+            layers: Vec::new(),
+        }
+    }
+
+    /// The graph so far.
+    pub fn graph(&self) -> &Graph {
+        &self.graph
+    }
+
+    /// The finished graph, with these outputs.
+    pub fn finish(mut self, outputs: Vec<TensorId>) -> Graph {
+        self.graph.outputs = outputs;
+        self.graph
+    }
+
+    /// Whether another node still fits.
+    pub fn has_room(&self) -> bool {
+        self.graph.dag.node_count() < self.limits.nodes
+            && self.graph.layers.len() < self.limits.nodes
+    }
+
+    fn push(&mut self, ty: TensorType, tensor: Tensor) -> TensorId {
+        let id = TensorId(self.graph.types.len() as u32);
+        self.graph.types.push(ty);
+        self.graph.tensors.push(tensor);
+        id
+    }
+
+    /// Adds an input of the model.
+    pub fn input(&mut self, name: impl Into<SmolStr>, ty: TensorType) -> TensorId {
+        let kind = TensorKind::Input(self.graph.inputs.len() as u32);
+        let id = self.push(
+            ty,
+            Tensor {
+                kind,
+                known: true,
+                requires_grad: false,
+            },
+        );
+        self.graph.inputs.push((name.into(), id));
+        id
+    }
+
+    /// Adds a number.
+    pub fn constant(&mut self, value: f64) -> TensorId {
+        let ty = TensorType::new(Shape::scalar(), Dtype::Float32);
+        let kind = TensorKind::Constant(value);
+        self.push(
+            ty,
+            Tensor {
+                kind,
+                known: true,
+                requires_grad: false,
+            },
+        )
+    }
+
+    /// Adds a number of that element type: `2` is an integer, `2.0` is not.
+    pub fn typed_constant(&mut self, value: f64, dtype: Dtype) -> TensorId {
+        let id = self.constant(value);
+        self.graph.types[id.0 as usize].dtype = dtype;
+        id
+    }
+
+    /// Adds a tensor of which nothing is known, because of an error already reported.
+    pub fn unknown(&mut self) -> TensorId {
+        let ty = TensorType::new(Shape::scalar(), Dtype::Float32);
+        let kind = TensorKind::Constant(f64::NAN);
+        self.push(
+            ty,
+            Tensor {
+                kind,
+                known: false,
+                requires_grad: false,
+            },
+        )
+    }
+
+    /// Adds a parameter or buffer.
+    pub fn parameter(
+        &mut self,
+        name: impl Into<SmolStr>,
+        layer: Option<LayerId>,
+        ty: TensorType,
+        init: Init,
+        buffer: bool,
+        trainable: bool,
+    ) -> TensorId {
+        let trainable = trainable && !buffer && ty.dtype.is_float();
+        let kind = TensorKind::Parameter(self.graph.parameters.len() as u32);
+        let tensor = self.push(
+            ty,
+            Tensor {
+                kind,
+                known: true,
+                requires_grad: trainable,
+            },
+        );
+        self.graph.parameters.push(Parameter {
+            name: name.into(),
+            layer,
+            tensor,
+            init,
+            buffer,
+            trainable,
+            uses: 0,
+        });
+        tensor
+    }
+
+    /// Opens a layer; what is added until [`Builder::end_layer`] belongs to it.
+    pub fn begin_layer(
+        &mut self,
+        name: impl Into<SmolStr>,
+        index: Option<u32>,
+        kind: LayerKind,
+        definition: DefinitionId,
+    ) -> LayerId {
+        let id = LayerId(self.graph.layers.len() as u32);
+        let first_node = self.graph.dag.node_count() as u32;
+        self.graph.layers.push(Layer {
+            name: name.into(),
+            parent: self.layers.last().copied(),
+            index,
+            kind,
+            definition,
+            first_node,
+            end_node: first_node,
+            outputs: SmallVec::new(),
+            checkpointed: false,
+        });
+        self.layers.push(id);
+        id
+    }
+
+    /// Closes the layer that was opened last; `outputs` is what it hands on.
+    pub fn end_layer(&mut self, outputs: &[TensorId]) {
+        if let Some(id) = self.layers.pop() {
+            let end = self.graph.dag.node_count() as u32;
+            let layer = &mut self.graph.layers[id.0 as usize];
+            layer.end_node = end;
+            layer.outputs = SmallVec::from_slice(outputs);
+        }
+    }
+
+    /// Marks a layer as recomputed in the backward pass.
+    pub fn checkpoint(&mut self, layer: LayerId) {
+        self.graph.layers[layer.0 as usize].checkpointed = true;
+    }
+
+    /// Shows the call that would result to `f`, without adding it.
+    pub fn with_call<R>(
+        &self,
+        op: &'static Op,
+        arguments: &[TensorId],
+        attributes: &Attributes,
+        f: impl FnOnce(&Call) -> R,
+    ) -> R {
+        let arguments: SmallVec<[Option<Argument>; 6]> = arguments
+            .iter()
+            .map(|&id| self.graph.argument(id))
+            .collect();
+        f(&Call {
+            op,
+            attributes,
+            arguments: &arguments,
+            outputs: &[],
+            training: self.graph.training,
+            fused_attention: self.graph.fused_attention,
+        })
+    }
+
+    /// Applies an op. Where an operand's type is unknown, so are the `expected` outputs.
+    ///
+    /// # Errors
+    /// Where an operand is missing or too many are given, where the op's inference refuses the
+    /// operands, or where the graph grows past its limits. Nothing is added then.
+    pub fn apply(
+        &mut self,
+        op: &'static Op,
+        arguments: &[TensorId],
+        attributes: Attributes,
+        span: Option<Span>,
+        expected: usize,
+    ) -> Result<Made, OpError> {
+        self.check_arity(op, arguments)?;
+        let known = |id: &TensorId| !id.is_present() || self.graph.tensors[id.0 as usize].known;
+        if !arguments.iter().all(known) {
+            return Ok((0..expected.max(1)).map(|_| self.unknown()).collect());
+        }
+        if let Some(folded) = self.fold(op, arguments) {
+            return Ok(smallvec![folded]);
+        }
+        if !self.has_room() {
+            let message = format!("the model grows past {} ops", self.limits.nodes);
+            return Err(OpError::new(message).help("lower `repeat`, or split the model"));
+        }
+        if let Some(expand) = op.expand {
+            let mut expansion = Expansion {
+                builder: self,
+                arguments: Vec::new(),
+                span,
+            };
+            return expansion.run(op, expand, arguments, &attributes);
+        }
+        let outputs = self.with_call(op, arguments, &attributes, |call| (op.infer)(call))?;
+        self.add(op, arguments, attributes, span, outputs)
+    }
+
+    fn check_arity(&self, op: &'static Op, arguments: &[TensorId]) -> Result<(), OpError> {
+        if arguments.len() > op.operands.len() && !op.is_variadic() {
+            let message = format!(
+                "`{}` takes {} operands, but {} are given",
+                op.name,
+                op.operands.len(),
+                arguments.len()
+            );
+            return Err(OpError::new(message).operands([op.operands.len()]));
+        }
+        for (position, operand) in op.operands.iter().enumerate() {
+            let given = arguments.get(position).is_some_and(|id| id.is_present());
+            if !given && !operand.optional {
+                let message = format!("`{}` needs its operand `{}`", op.name, operand.name);
+                return Err(OpError::new(message));
+            }
+        }
+        Ok(())
+    }
+
+    fn fold(&mut self, op: &'static Op, arguments: &[TensorId]) -> Option<TensorId> {
+        let fold = op.fold?;
+        let mut dtype = Dtype::Int64;
+        let mut values: SmallVec<[f64; 3]> = SmallVec::new();
+        for &id in arguments {
+            values.push(self.graph.constant(id)?);
+            dtype = dtype.promote(self.graph.ty(id).dtype);
+        }
+        let value = fold(&values);
+        let whole = value.fract() == 0.0 && dtype == Dtype::Int64;
+        Some(self.typed_constant(value, if whole { dtype } else { Dtype::Float32 }))
+    }
+
+    /// Adds a node whose output types are known.
+    ///
+    /// # Errors
+    /// Where an output has more elements than fit 63 bits.
+    pub fn add(
+        &mut self,
+        op: &'static Op,
+        arguments: &[TensorId],
+        attributes: Attributes,
+        span: Option<Span>,
+        outputs: Outputs,
+    ) -> Result<Made, OpError> {
+        for ty in &outputs {
+            let elements = ty.shape.checked_elements();
+            if elements.is_none_or(|count| ty.dtype.bits().checked_mul(count).is_none()) {
+                let message = format!(
+                    "the output {} has more elements than 63 bits count",
+                    ty.shape
+                );
+                return Err(OpError::new(message));
+            }
+        }
+        let node = NodeId(self.graph.dag.node_count() as u32);
+        let gradient = op.differentiable
+            && arguments
+                .iter()
+                .any(|id| id.is_present() && self.graph.tensors[id.0 as usize].requires_grad);
+        let first_output = TensorId(self.graph.types.len() as u32);
+        let output_count = outputs.len() as u32;
+        let mut made = Made::new();
+        for ty in outputs {
+            let requires_grad = gradient && ty.dtype.is_float();
+            let kind = TensorKind::Output(node);
+            made.push(self.push(
+                ty,
+                Tensor {
+                    kind,
+                    known: true,
+                    requires_grad,
+                },
+            ));
+        }
+        let layer = self.layers.last().copied().unwrap_or(LayerId(0));
+        let index = self.graph.dag.add_node(Node {
+            op,
+            arguments: SmallVec::from_slice(arguments),
+            attributes,
+            first_output,
+            output_count,
+            layer,
+            span,
+        });
+        for (position, &tensor) in arguments.iter().enumerate() {
+            if !tensor.is_present() {
+                continue;
+            }
+            match self.graph.tensors[tensor.0 as usize].kind {
+                TensorKind::Output(producer) => {
+                    let producer = NodeIndex::new(producer.0 as usize);
+                    let weight = Use {
+                        tensor,
+                        position: position as u32,
+                    };
+                    self.graph.dag.add_edge(producer, index, weight);
+                }
+                TensorKind::Parameter(parameter) => {
+                    self.graph.parameters[parameter as usize].uses += 1;
+                }
+                TensorKind::Input(_) | TensorKind::Constant(_) => {}
+            }
+        }
+        Ok(made)
+    }
+}
+
+/// A composite op on its way to simpler ones.
+struct Expansion<'a> {
+    builder: &'a mut Builder,
+    arguments: Vec<Option<TensorHandle>>,
+    span: Option<Span>,
+}
+
+impl Expansion<'_> {
+    fn run(
+        &mut self,
+        op: &'static Op,
+        expand: crate::ops::definition::Expand,
+        arguments: &[TensorId],
+        attributes: &Attributes,
+    ) -> Result<Made, OpError> {
+        let handle = |id: &TensorId| id.is_present().then_some(TensorHandle(id.0));
+        self.arguments = arguments.iter().map(handle).collect();
+        // The call is shown with copies of the operand types, for the builder grows meanwhile.
+        let types: Vec<TensorType> = arguments
+            .iter()
+            .filter(|id| id.is_present())
+            .map(|&id| self.builder.graph.ty(id).clone())
+            .collect();
+        let mut next = types.iter();
+        let shown: SmallVec<[Option<Argument>; 6]> = arguments
+            .iter()
+            .map(|&id| {
+                let ty = id.is_present().then(|| next.next()).flatten()?;
+                let tensor = self.builder.graph.tensor(id);
+                Some(Argument {
+                    ty,
+                    constant: self.builder.graph.constant(id),
+                    requires_grad: tensor.requires_grad,
+                    is_parameter: matches!(tensor.kind, TensorKind::Parameter(_)),
+                })
+            })
+            .collect();
+        let call = Call {
+            op,
+            attributes,
+            arguments: &shown,
+            outputs: &[],
+            training: self.builder.graph.training,
+            fused_attention: self.builder.graph.fused_attention,
+        };
+        let made = expand(&call, self)?;
+        Ok(made.into_iter().map(|handle| TensorId(handle.0)).collect())
+    }
+}
+
+impl Expander for Expansion<'_> {
+    fn apply(
+        &mut self,
+        op: &str,
+        arguments: &[Option<TensorHandle>],
+        attributes: &[(&'static str, AttributeValue)],
+    ) -> Result<SmallVec<[TensorHandle; 1]>, OpError> {
+        let op = find(op).ok_or_else(|| OpError::new(format!("there is no op `{op}`")))?;
+        let ids: SmallVec<[TensorId; 4]> = arguments
+            .iter()
+            .map(|handle| handle.map_or(TensorId::ABSENT, |handle| TensorId(handle.0)))
+            .collect();
+        let made = self
+            .builder
+            .apply(op, &ids, op.attribute_list(attributes), self.span, 1)?;
+        Ok(made.into_iter().map(|id| TensorHandle(id.0)).collect())
+    }
+
+    fn arguments(&self) -> &[Option<TensorHandle>] {
+        &self.arguments
+    }
+
+    fn constant(&mut self, value: f64) -> TensorHandle {
+        TensorHandle(self.builder.constant(value).0)
+    }
+
+    fn ty(&self, tensor: TensorHandle) -> TensorType {
+        self.builder.graph.ty(TensorId(tensor.0)).clone()
+    }
+}

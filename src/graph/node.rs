@@ -1,0 +1,312 @@
+//! The graph's data: nodes, tensors and parameters.
+
+use std::ops::Range;
+
+use petgraph::graph::{DiGraph, NodeIndex};
+use smallvec::SmallVec;
+use smol_str::SmolStr;
+
+use super::{Layer, LayerId};
+use crate::ops::{Argument, Attributes, Call, Init, Op};
+use crate::source::Span;
+use crate::tensor::TensorType;
+
+/// The number of a tensor in its graph.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct TensorId(pub u32);
+
+impl TensorId {
+    /// Stands for an optional operand that is left out.
+    pub const ABSENT: TensorId = TensorId(u32::MAX);
+
+    /// Whether this is a tensor and not a gap.
+    pub fn is_present(self) -> bool {
+        self != TensorId::ABSENT
+    }
+}
+
+/// The number of a node in its graph; nodes are numbered in topological order.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct NodeId(pub u32);
+
+/// One call of an op.
+#[derive(Debug, Clone)]
+pub struct Node {
+    /// The op.
+    pub op: &'static Op,
+    /// Its operands by position; [`TensorId::ABSENT`] where an optional one is left out.
+    pub arguments: SmallVec<[TensorId; 4]>,
+    /// The attributes given.
+    pub attributes: Attributes,
+    /// The number of the first output tensor; outputs are contiguous.
+    pub first_output: TensorId,
+    /// How many outputs.
+    pub output_count: u32,
+    /// The layer that the call belongs to.
+    pub layer: LayerId,
+    /// The expression in a formula that the call stands for.
+    pub span: Option<Span>,
+}
+
+impl Node {
+    /// The output tensors.
+    pub fn outputs(&self) -> impl Iterator<Item = TensorId> + use<> {
+        let first = self.first_output.0;
+        (first..first + self.output_count).map(TensorId)
+    }
+}
+
+/// An edge: a tensor of one node is an operand of another.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Use {
+    /// The tensor.
+    pub tensor: TensorId,
+    /// The operand position at the user.
+    pub position: u32,
+}
+
+/// Where a tensor comes from.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum TensorKind {
+    /// An input of the model, by number.
+    Input(u32),
+    /// A parameter or buffer, by number in [`Graph::parameters`].
+    Parameter(u32),
+    /// A number written in the spec.
+    Constant(f64),
+    /// An output of a node.
+    Output(NodeId),
+}
+
+/// What is known of a tensor besides its type.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Tensor {
+    /// Where it comes from.
+    pub kind: TensorKind,
+    /// Whether its type is known. An unknown type is the trace of an error already reported; what
+    /// follows from it is unknown too, and silent.
+    pub known: bool,
+    /// Whether a gradient flows to it.
+    pub requires_grad: bool,
+}
+
+/// A parameter or buffer of the model.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Parameter {
+    /// Its name within its layer: `weight`.
+    pub name: SmolStr,
+    /// The layer that owns it; `None` for one of the spec's `[params]` or `[buffers]`.
+    pub layer: Option<LayerId>,
+    /// The tensor that stands for it.
+    pub tensor: TensorId,
+    /// How it is initialised.
+    pub init: Init,
+    /// Whether it is a buffer.
+    pub buffer: bool,
+    /// Whether it is trained; false for buffers and frozen parameters.
+    pub trainable: bool,
+    /// How many calls use it.
+    pub uses: u32,
+}
+
+/// A model as a graph of calls.
+#[derive(Debug, Clone, Default)]
+pub struct Graph {
+    /// The calls and the uses of tensors among them.
+    pub dag: DiGraph<Node, Use>,
+    /// The types of all tensors, by [`TensorId`].
+    pub types: Vec<TensorType>,
+    /// What else is known of all tensors, by [`TensorId`].
+    pub tensors: Vec<Tensor>,
+    /// The parameters and buffers; a shared one stands here once.
+    pub parameters: Vec<Parameter>,
+    /// The model's inputs: name and tensor.
+    pub inputs: Vec<(SmolStr, TensorId)>,
+    /// The model's outputs.
+    pub outputs: Vec<TensorId>,
+    /// The layers, parents before their children.
+    pub layers: Vec<Layer>,
+    /// Whether the model is in training mode.
+    pub training: bool,
+    /// Whether attention runs as one fused kernel.
+    pub fused_attention: bool,
+}
+
+impl Graph {
+    /// All node numbers, in topological order.
+    pub fn node_ids(&self) -> impl ExactSizeIterator<Item = NodeId> + use<> {
+        (0..self.dag.node_count() as u32).map(NodeId)
+    }
+
+    /// The node of that number.
+    pub fn node(&self, id: NodeId) -> &Node {
+        &self.dag[NodeIndex::new(id.0 as usize)]
+    }
+
+    /// All nodes with their numbers, in topological order.
+    pub fn nodes(&self) -> impl Iterator<Item = (NodeId, &Node)> {
+        self.dag
+            .node_weights()
+            .enumerate()
+            .map(|(index, node)| (NodeId(index as u32), node))
+    }
+
+    /// The type of a tensor.
+    pub fn ty(&self, id: TensorId) -> &TensorType {
+        &self.types[id.0 as usize]
+    }
+
+    /// What else is known of a tensor.
+    pub fn tensor(&self, id: TensorId) -> &Tensor {
+        &self.tensors[id.0 as usize]
+    }
+
+    /// The node that makes a tensor, if one does.
+    pub fn producer(&self, id: TensorId) -> Option<NodeId> {
+        if !id.is_present() {
+            return None;
+        }
+        match self.tensor(id).kind {
+            TensorKind::Output(node) => Some(node),
+            _ => None,
+        }
+    }
+
+    /// The number that a tensor stands for, if it is a constant of the spec.
+    pub fn constant(&self, id: TensorId) -> Option<f64> {
+        if !id.is_present() {
+            return None;
+        }
+        match self.tensor(id).kind {
+            TensorKind::Constant(value) => Some(value),
+            _ => None,
+        }
+    }
+
+    /// The parameter that a tensor is, if it is one.
+    pub fn parameter(&self, id: TensorId) -> Option<&Parameter> {
+        if !id.is_present() {
+            return None;
+        }
+        match self.tensor(id).kind {
+            TensorKind::Parameter(index) => self.parameters.get(index as usize),
+            _ => None,
+        }
+    }
+
+    /// The layer of that number.
+    pub fn layer(&self, id: LayerId) -> &Layer {
+        &self.layers[id.0 as usize]
+    }
+
+    /// The users of a node's outputs, each with the operand position at which it uses which
+    /// tensor.
+    pub fn uses_of(&self, id: NodeId) -> impl Iterator<Item = (NodeId, Use)> + '_ {
+        use petgraph::visit::EdgeRef;
+        self.dag
+            .edges(NodeIndex::new(id.0 as usize))
+            .map(|edge| (NodeId(edge.target().index() as u32), *edge.weight()))
+    }
+
+    /// The only user of a node's first output; `None` where there are none or several.
+    pub fn only_user(&self, id: NodeId) -> Option<NodeId> {
+        let mut users = self.uses_of(id);
+        match (users.next(), users.next()) {
+            (Some((user, _)), None) => Some(user),
+            _ => None,
+        }
+    }
+
+    /// The nodes of a layer, those of nested layers included.
+    pub fn layer_nodes(&self, id: LayerId) -> Range<u32> {
+        let layer = self.layer(id);
+        layer.first_node..layer.end_node
+    }
+
+    /// The path of a layer as people write it: `h.3.attn`. `O(depth)`.
+    pub fn layer_path(&self, id: LayerId) -> String {
+        let mut parts: SmallVec<[LayerId; 8]> = SmallVec::new();
+        let mut at = Some(id);
+        while let Some(id) = at {
+            parts.push(id);
+            at = self.layer(id).parent;
+        }
+        let mut path = String::new();
+        for id in parts.into_iter().rev() {
+            let layer = self.layer(id);
+            if !path.is_empty() {
+                path.push('.');
+            }
+            path.push_str(&layer.name);
+            if let Some(index) = layer.index {
+                path.push('.');
+                path.push_str(&index.to_string());
+            }
+        }
+        path
+    }
+
+    /// The path of a parameter: `h.3.attn.weight`.
+    pub fn parameter_path(&self, parameter: &Parameter) -> String {
+        match parameter.layer {
+            Some(layer) => format!("{}.{}", self.layer_path(layer), parameter.name),
+            None => parameter.name.to_string(),
+        }
+    }
+
+    /// What to call a tensor in a message: the layer, parameter or input that it comes from.
+    pub fn tensor_name(&self, id: TensorId) -> String {
+        if !id.is_present() {
+            return String::new();
+        }
+        match self.tensor(id).kind {
+            TensorKind::Input(index) => self
+                .inputs
+                .get(index as usize)
+                .map_or_else(String::new, |(name, _)| name.to_string()),
+            TensorKind::Parameter(index) => self
+                .parameters
+                .get(index as usize)
+                .map_or_else(String::new, |parameter| self.parameter_path(parameter)),
+            TensorKind::Constant(value) => format!("{value}"),
+            TensorKind::Output(node) => self.layer_path(self.node(node).layer),
+        }
+    }
+
+    /// Shows a node's call to `f`: operands, attributes and output types together.
+    pub fn with_call<R>(&self, node: &Node, f: impl FnOnce(&Call) -> R) -> R {
+        let arguments: SmallVec<[Option<Argument>; 6]> =
+            node.arguments.iter().map(|&id| self.argument(id)).collect();
+        let first = node.first_output.0 as usize;
+        f(&Call {
+            op: node.op,
+            attributes: &node.attributes,
+            arguments: &arguments,
+            outputs: &self.types[first..first + node.output_count as usize],
+            training: self.training,
+            fused_attention: self.fused_attention,
+        })
+    }
+
+    /// A tensor as an op sees it.
+    pub fn argument(&self, id: TensorId) -> Option<Argument<'_>> {
+        if !id.is_present() {
+            return None;
+        }
+        let tensor = self.tensor(id);
+        Some(Argument {
+            ty: self.ty(id),
+            constant: match tensor.kind {
+                TensorKind::Constant(value) => Some(value),
+                _ => None,
+            },
+            requires_grad: tensor.requires_grad,
+            is_parameter: matches!(tensor.kind, TensorKind::Parameter(_)),
+        })
+    }
+
+    /// Whether all operands and outputs of a node have known types.
+    pub fn is_known(&self, node: &Node) -> bool {
+        self.tensor(node.first_output).known
+    }
+}
