@@ -9,5 +9,6 @@ pub mod facts;
 pub mod graph;
 pub mod ops;
 pub mod quantity;
+pub mod render;
 pub mod source;
 pub mod tensor;

@@ -42,6 +42,13 @@ impl SourceFile {
         &self.name
     }
 
+    /// The name as it is written in records that outlive a machine: with `/` between directories
+    /// and without a leading `./`.
+    pub fn portable_name(&self) -> String {
+        let name = self.name.replace('\\', "/");
+        name.trim_start_matches("./").to_owned()
+    }
+
     /// The whole text.
     pub fn text(&self) -> &Arc<str> {
         &self.text
@@ -110,17 +117,20 @@ impl SourceCode for SourceFile {
         if end > self.text.len() {
             return Err(MietteError::OutOfBounds);
         }
-        let first = self
-            .line_of(span.offset())
-            .saturating_sub(context_lines_before);
+        let spanned = self.line_of(span.offset());
+        let first = spanned.saturating_sub(context_lines_before);
         let last_byte = if span.is_empty() {
             span.offset()
         } else {
             end - 1
         };
-        let last = self.line_of(last_byte) + context_lines_after;
         let starts = self.line_starts();
-        let start = starts[first] as usize;
+        let last = (self.line_of(last_byte) + context_lines_after).min(starts.len() - 1);
+        // Without context, miette asks where the span is, and wants no more than that.
+        let (start, column) = match context_lines_before {
+            0 => (span.offset(), self.line_column(span.offset()).column - 1),
+            _ => (starts[first] as usize, 0),
+        };
         let stop = starts
             .get(last + 1)
             .map_or(self.text.len(), |&next| next as usize);
@@ -129,8 +139,9 @@ impl SourceCode for SourceFile {
             &self.text.as_bytes()[start..stop],
             (start, stop - start).into(),
             first,
-            0,
-            starts.len(),
+            column,
+            // miette joins the frames of labels whose lines meet by this count.
+            last + 1 - first,
         )))
     }
 }
@@ -192,5 +203,14 @@ mod tests {
         assert_eq!(contents.line(), 1);
         assert!(file.read_span(&(9, 1).into(), 1, 1).is_err());
         assert_eq!(file.read_span(&(8, 0).into(), 1, 1).unwrap().data(), b"d\n");
+    }
+
+    #[test]
+    fn a_span_without_context_tells_its_column() {
+        let file = SourceFile::new("x", "ab\nµs = 1\n");
+        let contents = file.read_span(&(6, 1).into(), 0, 0).unwrap();
+        assert_eq!((contents.line(), contents.column()), (1, 2));
+        assert_eq!(contents.data(), b" = 1\n");
+        assert_eq!(contents.line_count(), 1);
     }
 }
