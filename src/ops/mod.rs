@@ -9,6 +9,7 @@
 mod attributes;
 mod call;
 pub mod definition;
+pub mod equation;
 mod error;
 mod init;
 mod registry;
