@@ -12,3 +12,4 @@ pub mod quantity;
 pub mod render;
 pub mod source;
 pub mod tensor;
+pub mod spec;
