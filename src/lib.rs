@@ -11,5 +11,5 @@ pub mod ops;
 pub mod quantity;
 pub mod render;
 pub mod source;
-pub mod tensor;
 pub mod spec;
+pub mod tensor;
