@@ -6,6 +6,7 @@
 pub mod device;
 pub mod diag;
 pub mod facts;
+pub mod formula;
 pub mod graph;
 pub mod ops;
 pub mod quantity;
