@@ -5,8 +5,10 @@
 //! wrapped number.
 //!
 //! - [`chain`]: matrix chains, solved exactly up to millions of matrices.
+//! - [`einsum`]: contraction of several operands, solved exactly up to fourteen of them.
 
 pub mod chain;
+pub mod einsum;
 mod hu_shing;
 mod tree;
 
