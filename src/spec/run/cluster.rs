@@ -1,0 +1,89 @@
+//! `[cluster]`, `[parallel]`, `[baseline]` and `[budget]`.
+
+use smol_str::SmolStr;
+
+use crate::quantity::Bytes;
+use crate::spec::setting::{Field, settings};
+
+settings! {
+    /// `[cluster]`
+    pub struct Cluster {
+        /// A name of the device catalogue.
+        device: Field<SmolStr>,
+        /// Machines.
+        nodes: Field<u64>,
+        /// Devices in each machine.
+        devices_per_node: Field<u64>,
+    }
+}
+
+impl Cluster {
+    /// All devices together; 1 where nothing is said.
+    pub fn devices(&self) -> u64 {
+        self.nodes.or(1).saturating_mul(self.devices_per_node.or(1))
+    }
+}
+
+settings! {
+    /// `[parallel]`: the degree of each kind of parallelism.
+    pub struct Parallel {
+        /// Replicas, each with its own share of the batch.
+        data: Field<u64>,
+        /// Shards of parameters, gradients and state over which the batch is split too (FSDP).
+        fsdp: Field<u64>,
+        /// ZeRO stage over the data-parallel ranks: 0 to 3.
+        zero: Field<u64>,
+        /// Ways in which matrices are split.
+        tensor: Field<u64>,
+        /// Whether the sequence is split among the tensor-parallel ranks outside of matrices.
+        sequence: Field<bool>,
+        /// Pipeline stages.
+        pipeline: Field<u64>,
+        /// Ways in which the sequence is split throughout.
+        context: Field<u64>,
+        /// Ways in which experts are spread over the data-parallel ranks.
+        expert: Field<u64>,
+    }
+}
+
+impl Parallel {
+    /// Ranks that see different samples: `data · fsdp`.
+    pub fn data_ranks(&self) -> u64 {
+        self.data.or(1).saturating_mul(self.fsdp.or(1)).max(1)
+    }
+
+    /// The product of all degrees that tile the devices; experts lie over the data ranks.
+    pub fn product(&self) -> u64 {
+        [&self.tensor, &self.pipeline, &self.context]
+            .iter()
+            .fold(self.data_ranks(), |product, degree| product.saturating_mul(degree.or(1).max(1)))
+    }
+}
+
+settings! {
+    /// `[baseline]`: the recipe that is known to work.
+    pub struct Baseline {
+        /// Devices that it ran on.
+        devices: Field<u64>,
+        /// Samples per optimizer step.
+        global_batch: Field<u64>,
+        /// Learning rate.
+        lr: Field<f64>,
+        /// Optimizer steps.
+        steps: Field<u64>,
+        /// Warm-up steps.
+        warmup_steps: Field<u64>,
+    }
+}
+
+settings! {
+    /// `[budget]`: what the run may take.
+    pub struct Budget {
+        /// Memory per device.
+        memory: Field<Bytes>,
+        /// Trainable and frozen parameters together.
+        parameters: Field<u64>,
+        /// Product FLOPs of one forward pass.
+        forward_flops: Field<f64>,
+    }
+}

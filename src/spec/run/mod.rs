@@ -1,0 +1,40 @@
+//! The run that is planned for the model: training, cluster, parallelism, data, budget, and the
+//! recipe to compare with.
+//!
+//! The tables are typed and placed, but nothing is derived here; see `facts`.
+
+mod cluster;
+mod data;
+mod precision;
+mod train;
+
+pub use cluster::{Baseline, Budget, Cluster, Parallel};
+pub use data::{Data, Quantization, QuantizationScheme, Sampler};
+pub use precision::{LossScale, Precision, PrecisionPreset};
+pub use train::{Optimizer, OptimizerKind, Reduction, Schedule, ScheduleKind, Train};
+
+/// All tables about the run.
+#[derive(Debug, Clone, Default)]
+pub struct Run {
+    /// `[train]`
+    pub train: Train,
+    /// `[cluster]`
+    pub cluster: Cluster,
+    /// `[parallel]`
+    pub parallel: Parallel,
+    /// `[baseline]`
+    pub baseline: Baseline,
+    /// `[budget]`
+    pub budget: Budget,
+    /// `[data]`
+    pub data: Data,
+    /// `[quantization]`
+    pub quantization: Quantization,
+}
+
+impl Run {
+    /// Whether the spec plans a training run at all.
+    pub fn trains(&self) -> bool {
+        self.train.span.is_some()
+    }
+}
