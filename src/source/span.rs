@@ -28,6 +28,14 @@ impl Span {
         }
     }
 
+    /// The empty range at the start of this one.
+    pub fn start_only(self) -> Span {
+        Span {
+            end: self.start,
+            ..self
+        }
+    }
+
     /// Length in bytes.
     pub fn len(self) -> usize {
         (self.end - self.start) as usize

@@ -127,7 +127,11 @@ fn read_arguments(node: NodeRef<'_>, reader: &mut Reader<'_>) -> Vec<BlockArgume
     }
     read_names(node, reader)
         .into_iter()
-        .map(|(name, span)| BlockArgument { name, default: None, span })
+        .map(|(name, span)| BlockArgument {
+            name,
+            default: None,
+            span,
+        })
         .collect()
 }
 
@@ -137,5 +141,8 @@ pub(crate) fn read_tensors(node: NodeRef<'_>, reader: &mut Reader<'_>) -> Vec<Te
         let _: Option<()> = reader.expected(node, "a table of shapes");
         return Vec::new();
     };
-    table.entries().map(|entry| TensorDefinition::read(entry, reader)).collect()
+    table
+        .entries()
+        .map(|entry| TensorDefinition::read(entry, reader))
+        .collect()
 }

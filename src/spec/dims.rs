@@ -88,7 +88,12 @@ impl Dims {
                 }
             });
             let name = entry.key().into();
-            entries.push(Dim { name, key_span: entry.key_span(), span: node.span(), value });
+            entries.push(Dim {
+                name,
+                key_span: entry.key_span(),
+                span: node.span(),
+                value,
+            });
         }
         Dims { entries }
     }
@@ -100,13 +105,19 @@ impl Dims {
         overrides: &[(SmolStr, i64)],
         mut faults: impl FnMut(&Dim, crate::formula::FormulaError),
     ) -> DimValues {
-        let index: FxHashMap<&str, usize> =
-            self.entries.iter().enumerate().map(|(i, dim)| (dim.name.as_str(), i)).collect();
+        let index: FxHashMap<&str, usize> = self
+            .entries
+            .iter()
+            .enumerate()
+            .map(|(i, dim)| (dim.name.as_str(), i))
+            .collect();
         // Kahn's algorithm: a dim is computed once all that it names have been.
         let mut waiting = vec![0usize; self.entries.len()];
         let mut users: Vec<Vec<usize>> = vec![Vec::new(); self.entries.len()];
         for (user, dim) in self.entries.iter().enumerate() {
-            let DimValue::Expression(expression) = &dim.value else { continue };
+            let DimValue::Expression(expression) = &dim.value else {
+                continue;
+            };
             for node in expression.nodes() {
                 if let NodeKind::Name(name) = &node.kind
                     && let Some(&used) = index.get(name.as_str())
@@ -116,8 +127,10 @@ impl Dims {
                 }
             }
         }
-        let mut ready: Vec<usize> =
-            (0..self.entries.len()).rev().filter(|&i| waiting[i] == 0).collect();
+        let mut ready: Vec<usize> = (0..self.entries.len())
+            .rev()
+            .filter(|&i| waiting[i] == 0)
+            .collect();
         let mut done = vec![false; self.entries.len()];
         let mut values = DimValues::default();
         while let Some(at) = ready.pop() {
@@ -163,7 +176,10 @@ impl Dims {
                 .take(8)
                 .map(|i| self.entries[i].name.as_str())
                 .collect();
-            let message = format!("these dims are defined by each other: {}", others.join(", "));
+            let message = format!(
+                "these dims are defined by each other: {}",
+                others.join(", ")
+            );
             faults(dim, crate::formula::FormulaError::new(message, dim.span));
         }
         values

@@ -82,8 +82,9 @@ pub enum RawValue {
 }
 
 /// The keys of every layer, whatever its op.
-pub const KEYS: [&str; 10] =
-    ["name", "op", "formula", "in", "repeat", "split", "frozen", "init", "init_std", "dtype"];
+pub const KEYS: [&str; 10] = [
+    "name", "op", "formula", "in", "repeat", "split", "frozen", "init", "init_std", "dtype",
+];
 
 /// What a table of layers needs to know of the blocks.
 pub(crate) trait Blocks {
@@ -148,7 +149,8 @@ impl LayerDefinition {
                 }
             }
         } else {
-            let _: Option<()> = reader.expected(node, "a string, or a list with one for each output");
+            let _: Option<()> =
+                reader.expected(node, "a string, or a list with one for each output");
         }
     }
 
@@ -170,7 +172,11 @@ impl LayerDefinition {
         match (op, formula) {
             (Some(op), Some(formula)) => {
                 reader
-                    .report(names::INVALID_VALUE, formula.key_span(), "a layer has one body, but both `op` and `formula` are given")
+                    .report(
+                        names::INVALID_VALUE,
+                        formula.key_span(),
+                        "a layer has one body, but both `op` and `formula` are given",
+                    )
                     .also(Some(op.key_span()), "the other one")
                     .help("split it into two layers");
             }
@@ -178,14 +184,20 @@ impl LayerDefinition {
             (None, Some(formula)) => {
                 self.body_span = formula.value().span();
                 if formula.value().as_str().is_none() {
-                    let _: Option<()> = reader.within("formula", |r| r.expected(formula.value(), "a string"));
-                } else if let Some(expression) = reader.expression(formula.value(), names::FORMULA) {
+                    let _: Option<()> =
+                        reader.within("formula", |r| r.expected(formula.value(), "a string"));
+                } else if let Some(expression) = reader.expression(formula.value(), names::FORMULA)
+                {
                     self.body = Body::Formula(Box::new(expression));
                 }
             }
             (None, None) => {
                 reader
-                    .report(names::MISSING_KEY, table.span(), "the layer says neither `op` nor `formula`")
+                    .report(
+                        names::MISSING_KEY,
+                        table.span(),
+                        "the layer says neither `op` nor `formula`",
+                    )
                     .help("write op = \"linear\", or formula = \"x + y\"");
             }
         }
@@ -210,7 +222,11 @@ impl LayerDefinition {
             known.extend(blocks.names());
             let help = suggest::did_you_mean(name, &known);
             reader
-                .report(names::UNKNOWN_OP, node.span(), format!("there is no op or block `{name}`"))
+                .report(
+                    names::UNKNOWN_OP,
+                    node.span(),
+                    format!("there is no op or block `{name}`"),
+                )
                 .maybe_help(help);
         }
     }
@@ -238,10 +254,17 @@ impl LayerDefinition {
         }
     }
 
-    fn read_attribute(&mut self, entry: EntryRef<'_>, blocks: &dyn Blocks, reader: &mut Reader<'_>) {
+    fn read_attribute(
+        &mut self,
+        entry: EntryRef<'_>,
+        blocks: &dyn Blocks,
+        reader: &mut Reader<'_>,
+    ) {
         let (key, node) = (entry.key(), entry.value());
         let own = match &self.body {
-            Body::Op(op) => op.attribute_position(key).map(|at| (at, Some(op.attributes[at].kind))),
+            Body::Op(op) => op
+                .attribute_position(key)
+                .map(|at| (at, Some(op.attributes[at].kind))),
             Body::Block(block) => blocks.argument(*block, key).map(|at| (at, None)),
             Body::Formula(_) | Body::Faulty => None,
         };
@@ -250,7 +273,8 @@ impl LayerDefinition {
                 Some(kind) => RawValue::read(node, kind, reader),
                 None => RawValue::read_argument(node, reader),
             });
-            self.attributes.push(AttributeEntry::new(position, entry, value));
+            self.attributes
+                .push(AttributeEntry::new(position, entry, value));
             return;
         }
         match key {
@@ -280,7 +304,9 @@ impl LayerDefinition {
                     _ => format!("a formula's layer has no key `{key}`"),
                 };
                 let help = suggest::did_you_mean(key, &known);
-                reader.report(names::UNKNOWN_KEY, entry.key_span(), what).maybe_help(help);
+                reader
+                    .report(names::UNKNOWN_KEY, entry.key_span(), what)
+                    .maybe_help(help);
             }
         }
     }
@@ -299,8 +325,9 @@ impl LayerDefinition {
                 }
             }
         } else {
-            let _: Option<()> =
-                reader.within("in", |reader| reader.expected(node, "a name or a list of names"));
+            let _: Option<()> = reader.within("in", |reader| {
+                reader.expected(node, "a name or a list of names")
+            });
             return;
         }
         self.inputs = Some(inputs);
@@ -308,7 +335,9 @@ impl LayerDefinition {
 
     /// The attribute at `position`, if given.
     pub fn attribute(&self, position: usize) -> Option<&AttributeEntry> {
-        self.attributes.iter().find(|entry| usize::from(entry.position) == position)
+        self.attributes
+            .iter()
+            .find(|entry| usize::from(entry.position) == position)
     }
 }
 
@@ -334,13 +363,22 @@ pub(crate) fn read_init(node: NodeRef<'_>, reader: &mut Reader<'_>) -> Option<In
 impl AttributeEntry {
     fn new(position: usize, entry: EntryRef<'_>, value: RawValue) -> AttributeEntry {
         let span = entry.value().span();
-        AttributeEntry { position: position as u16, key_span: entry.key_span(), span, value }
+        AttributeEntry {
+            position: position as u16,
+            key_span: entry.key_span(),
+            span,
+            value,
+        }
     }
 }
 
 impl RawValue {
     /// Reads a value of that kind.
-    pub(crate) fn read(node: NodeRef<'_>, kind: AttributeKind, reader: &mut Reader<'_>) -> RawValue {
+    pub(crate) fn read(
+        node: NodeRef<'_>,
+        kind: AttributeKind,
+        reader: &mut Reader<'_>,
+    ) -> RawValue {
         use AttributeKind as K;
         let plain = |value: AttributeValue| RawValue::Value(value);
         match kind {
@@ -420,12 +458,18 @@ impl RawValue {
     }
 
     fn read_list(node: NodeRef<'_>, kind: AttributeKind, reader: &mut Reader<'_>) -> RawValue {
-        let one = if kind == AttributeKind::Sizes { AttributeKind::Size } else { AttributeKind::Integer };
+        let one = if kind == AttributeKind::Sizes {
+            AttributeKind::Size
+        } else {
+            AttributeKind::Integer
+        };
         let Some(array) = node.as_array() else {
             return RawValue::read(node, one, reader);
         };
-        let items: Vec<RawValue> =
-            array.iter().map(|item| RawValue::read(item, one, reader)).collect();
+        let items: Vec<RawValue> = array
+            .iter()
+            .map(|item| RawValue::read(item, one, reader))
+            .collect();
         let whole: Option<Vec<i64>> = items
             .iter()
             .map(|item| match item {

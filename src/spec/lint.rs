@@ -6,7 +6,7 @@ use super::document::{Document, NodeRef};
 use super::names;
 use super::reader::Reader;
 use crate::diag::Level;
-use crate::source::{FileId, Span};
+use crate::source::Span;
 
 /// What a spec says about the rules themselves.
 #[derive(Debug, Clone, Default)]
@@ -89,7 +89,11 @@ impl Lint {
                             }
                         };
                         let span = entry.key_span();
-                        self.levels.push(LevelSetting { rule: entry.key().into(), span, level });
+                        self.levels.push(LevelSetting {
+                            rule: entry.key().into(),
+                            span,
+                            level,
+                        });
                     }
                 }),
                 key => reader.unknown_key(key, entry.key_span(), &["allow", "level"]),
@@ -105,13 +109,17 @@ impl Lint {
     pub(crate) fn read_comments(&mut self, document: &Document, reader: &mut Reader<'_>) {
         for &span in document.comments() {
             let text = document.source_text(span);
-            let Some(rest) = text.trim_start_matches('#').trim_start().strip_prefix("plimsoll:")
+            let Some(rest) = text
+                .trim_start_matches('#')
+                .trim_start()
+                .strip_prefix("plimsoll:")
             else {
                 continue;
             };
             let rest = rest.trim();
-            let Some((rule, reason)) =
-                rest.strip_prefix("allow(").and_then(|rest| rest.split_once(')'))
+            let Some((rule, reason)) = rest
+                .strip_prefix("allow(")
+                .and_then(|rest| rest.split_once(')'))
             else {
                 reader
                     .report(names::INVALID_VALUE, span, "this directive cannot be read")
@@ -153,7 +161,8 @@ fn read_allow(node: NodeRef<'_>, reader: &mut Reader<'_>) -> Option<Allow> {
         if !known.contains(&entry.key()) {
             reader.unknown_key(entry.key(), entry.key_span(), &known);
         } else if entry.value().as_str().is_none() {
-            let _: Option<()> = reader.within(entry.key(), |r| r.expected(entry.value(), "a string"));
+            let _: Option<()> =
+                reader.within(entry.key(), |r| r.expected(entry.value(), "a string"));
         }
     }
     let text = |key: &str| table.get(key).and_then(|node| node.as_str());
@@ -175,8 +184,7 @@ fn read_allow(node: NodeRef<'_>, reader: &mut Reader<'_>) -> Option<Allow> {
 
 /// What a directive at `span` covers, by the text around it.
 fn comment_scope(document: &Document, span: Span) -> Scope {
-    let whole = document.source_text(Span { start: 0, end: u32::MAX, ..span });
-    let text = if whole.is_empty() { document.file_text(span.file) } else { whole };
+    let text = document.file_text(span.file);
     let (start, end) = (span.start as usize, span.end as usize);
     let line_start = text[..start].rfind('\n').map_or(0, |at| at + 1);
     let range = |from: usize, to: usize| Scope::Text(Span::new(span.file, from, to));
@@ -220,15 +228,4 @@ fn comment_scope(document: &Document, span: Span) -> Scope {
 fn is_comment_or_empty(line: &str) -> bool {
     let line = line.trim();
     line.is_empty() || line.starts_with('#')
-}
-
-/// Used by the scope of comments, which looks at lines rather than at the tree.
-trait FileText {
-    fn file_text(&self, file: FileId) -> &str;
-}
-
-impl FileText for Document {
-    fn file_text(&self, _file: FileId) -> &str {
-        ""
-    }
 }

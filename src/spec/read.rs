@@ -18,8 +18,24 @@ use crate::graph::DefinitionId;
 
 /// The keys at the top of a spec.
 const KEYS: [&str; 18] = [
-    "spec", "extends", "model", "dims", "inputs", "params", "buffers", "blocks", "layers", "train",
-    "cluster", "parallel", "baseline", "budget", "data", "quantization", "lint", "variants",
+    "spec",
+    "extends",
+    "model",
+    "dims",
+    "inputs",
+    "params",
+    "buffers",
+    "blocks",
+    "layers",
+    "train",
+    "cluster",
+    "parallel",
+    "baseline",
+    "budget",
+    "data",
+    "quantization",
+    "lint",
+    "variants",
 ];
 
 /// The version of the language that this program reads.
@@ -36,15 +52,25 @@ impl Blocks for BlockTable {
     }
 
     fn argument(&self, block: u32, name: &str) -> Option<usize> {
-        self.blocks[block as usize].arguments.iter().position(|argument| argument.name == name)
+        self.blocks[block as usize]
+            .arguments
+            .iter()
+            .position(|argument| argument.name == name)
     }
 
     fn arguments(&self, block: u32) -> Vec<&str> {
-        self.blocks[block as usize].arguments.iter().map(|argument| argument.name.as_str()).collect()
+        self.blocks[block as usize]
+            .arguments
+            .iter()
+            .map(|argument| argument.name.as_str())
+            .collect()
     }
 
     fn names(&self) -> Vec<&str> {
-        self.blocks.iter().map(|block| block.name.as_str()).collect()
+        self.blocks
+            .iter()
+            .map(|block| block.name.as_str())
+            .collect()
     }
 }
 
@@ -65,8 +91,15 @@ impl Spec {
         };
         let known: Vec<&str> = dims.entries.iter().map(|dim| dim.name.as_str()).collect();
         let values = dims.evaluate(&[], |dim, mut error| {
-            let name = error.message.strip_prefix("unknown dim `").and_then(|r| r.strip_suffix('`'));
-            let rule = if name.is_some() { names::UNKNOWN_DIM } else { names::INCONSISTENT_DIM };
+            let name = error
+                .message
+                .strip_prefix("unknown dim `")
+                .and_then(|r| r.strip_suffix('`'));
+            let rule = if name.is_some() {
+                names::UNKNOWN_DIM
+            } else {
+                names::INCONSISTENT_DIM
+            };
             if let Some(name) = name {
                 error.help = crate::source::suggest::did_you_mean(name, &known);
             }
@@ -88,7 +121,7 @@ impl Spec {
         read_settings("data", root, &mut run.data, reader);
         read_settings("quantization", root, &mut run.quantization, reader);
 
-        let mut tensors = |key: &str, reader: &mut Reader<'_>| {
+        let tensors = |key: &str, reader: &mut Reader<'_>| {
             root.get(key).map_or_else(Vec::new, |node| {
                 reader.within(key, |reader| read_tensors(node, reader))
             })
@@ -105,9 +138,17 @@ impl Spec {
                 read_layers(node, None, &blocks, &mut definitions, &mut layers, reader);
             });
         }
-        if layers.is_empty() && root.get("layers").is_none_or(|node| node.as_array().is_some()) {
+        if layers.is_empty()
+            && root
+                .get("layers")
+                .is_none_or(|node| node.as_array().is_some())
+        {
             reader
-                .report(names::MISSING_KEY, root.span().start_only(), "the spec has no layers")
+                .report(
+                    names::MISSING_KEY,
+                    root.span().start_only(),
+                    "the spec has no layers",
+                )
                 .help("add one: [[layers]] with op = \"linear\" or a formula");
         }
         let mut lint = Lint::default();
@@ -141,14 +182,21 @@ fn check_top(root: TableRef<'_>, reader: &mut Reader<'_>) {
     match root.get("spec") {
         None => {
             reader
-                .report(names::MISSING_KEY, root.span().start_only(), "the spec does not say its version")
+                .report(
+                    names::MISSING_KEY,
+                    root.span().start_only(),
+                    "the spec does not say its version",
+                )
                 .help("write spec = 1 in its first line");
         }
         Some(node) => match node.as_integer() {
             Some(VERSION) => {}
             Some(other) => {
-                let message = format!("this is version {other} of the language, but {VERSION} is read here");
-                reader.within("spec", |r| drop(r.report(names::INVALID_VALUE, node.span(), message)));
+                let message =
+                    format!("this is version {other} of the language, but {VERSION} is read here");
+                reader.within("spec", |r| {
+                    drop(r.report(names::INVALID_VALUE, node.span(), message))
+                });
             }
             None => {
                 let _: Option<()> = reader.within("spec", |r| r.expected(node, "1"));
@@ -159,7 +207,9 @@ fn check_top(root: TableRef<'_>, reader: &mut Reader<'_>) {
 
 fn read_settings<T: Read>(key: &str, root: TableRef<'_>, into: &mut T, reader: &mut Reader<'_>) {
     if let Some(entry) = root.entry(key) {
-        reader.within(key, |reader| into.read(entry.key_span(), entry.value(), reader));
+        reader.within(key, |reader| {
+            into.read(entry.key_span(), entry.value(), reader)
+        });
     }
 }
 
@@ -168,8 +218,13 @@ fn read_blocks(
     definitions: &mut Vec<LayerDefinition>,
     reader: &mut Reader<'_>,
 ) -> BlockTable {
-    let mut table = BlockTable { blocks: Vec::new(), index: FxHashMap::default() };
-    let Some(node) = root.get("blocks") else { return table };
+    let mut table = BlockTable {
+        blocks: Vec::new(),
+        index: FxHashMap::default(),
+    };
+    let Some(node) = root.get("blocks") else {
+        return table;
+    };
     let Some(blocks) = node.as_table() else {
         let _: Option<()> = reader.within("blocks", |reader| reader.expected(node, "a table"));
         return table;
@@ -177,11 +232,17 @@ fn read_blocks(
     reader.within("blocks", |reader| {
         for entry in blocks.entries() {
             let block = BlockDefinition::read_signature(entry, reader);
-            table.index.insert(block.name.clone(), table.blocks.len() as u32);
+            table
+                .index
+                .insert(block.name.clone(), table.blocks.len() as u32);
             table.blocks.push(block);
         }
         for (number, entry) in blocks.entries().enumerate() {
-            let Some(node) = entry.value().as_table().and_then(|block| block.get("layers")) else {
+            let Some(node) = entry
+                .value()
+                .as_table()
+                .and_then(|block| block.get("layers"))
+            else {
                 continue;
             };
             let mut layers = Vec::new();

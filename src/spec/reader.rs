@@ -6,8 +6,8 @@ use super::dims::DimValues;
 use super::document::NodeRef;
 use super::names;
 use crate::diag::{FindingBuilder, Level, Sink};
-use crate::formula::{self, Expression, FormulaError, arithmetic};
 use crate::formula::arithmetic::Number;
+use crate::formula::{self, Expression, FormulaError, arithmetic};
 use crate::source::Span;
 use crate::source::suggest;
 
@@ -21,7 +21,11 @@ pub(crate) struct Reader<'a> {
 impl<'a> Reader<'a> {
     /// A reader at the root.
     pub fn new(sink: &'a mut Sink, dims: &'a DimValues) -> Reader<'a> {
-        Reader { sink, dims, path: Vec::new() }
+        Reader {
+            sink,
+            dims,
+            path: Vec::new(),
+        }
     }
 
     /// Reads what lies under `key`.
@@ -45,7 +49,8 @@ impl<'a> Reader<'a> {
         message: impl Into<String>,
     ) -> FindingBuilder<'_> {
         let path = self.path();
-        self.sink.report(rule, Level::Error, Some(span), path, message)
+        self.sink
+            .report(rule, Level::Error, Some(span), path, message)
     }
 
     /// Reports a value of the wrong kind; always `None`, to end a read with.
@@ -63,15 +68,23 @@ impl<'a> Reader<'a> {
             path => format!("in `{path}`"),
         };
         let help = suggest::did_you_mean(key, known);
-        self.report(names::UNKNOWN_KEY, span, format!("there is no key `{key}` {place}"))
-            .maybe_help(help);
+        self.report(
+            names::UNKNOWN_KEY,
+            span,
+            format!("there is no key `{key}` {place}"),
+        )
+        .maybe_help(help);
     }
 
     /// Reports a word that is none of the known ones.
     pub fn unknown_word(&mut self, node: NodeRef<'_>, what: &str, word: &str, known: &[&str]) {
         let help = suggest::did_you_mean(word, known);
-        self.report(names::INVALID_VALUE, node.span(), format!("there is no {what} `{word}`"))
-            .maybe_help(help);
+        self.report(
+            names::INVALID_VALUE,
+            node.span(),
+            format!("there is no {what} `{word}`"),
+        )
+        .maybe_help(help);
     }
 
     /// Reports what is wrong with a formula or a dim expression.
@@ -80,7 +93,9 @@ impl<'a> Reader<'a> {
             let unknown = error.message.starts_with("unknown dim");
             let rule = if unknown { names::UNKNOWN_DIM } else { rule };
             let related = error.related;
-            let mut builder = self.report(rule, error.span, error.message).maybe_help(error.help);
+            let mut builder = self
+                .report(rule, error.span, error.message)
+                .maybe_help(error.help);
             if let Some((span, text)) = related {
                 builder = builder.also(Some(span), text);
             }
@@ -117,7 +132,11 @@ impl<'a> Reader<'a> {
     }
 
     fn sink_text(&self, error: &FormulaError) -> Option<String> {
-        error.message.strip_prefix("unknown dim `")?.strip_suffix('`').map(str::to_owned)
+        error
+            .message
+            .strip_prefix("unknown dim `")?
+            .strip_suffix('`')
+            .map(str::to_owned)
     }
 
     /// A number, written as one or as an expression over dims.

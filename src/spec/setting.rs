@@ -22,7 +22,11 @@ pub struct Field<T> {
 
 impl<T> Default for Field<T> {
     fn default() -> Field<T> {
-        Field { value: None, span: None, entry: None }
+        Field {
+            value: None,
+            span: None,
+            entry: None,
+        }
     }
 }
 
@@ -65,13 +69,16 @@ impl<T: FromNode> Read for Field<T> {
 
 impl FromNode for bool {
     fn from_node(node: NodeRef<'_>, reader: &mut Reader<'_>) -> Option<bool> {
-        node.as_bool().or_else(|| reader.expected(node, "true or false"))
+        node.as_bool()
+            .or_else(|| reader.expected(node, "true or false"))
     }
 }
 
 impl FromNode for SmolStr {
     fn from_node(node: NodeRef<'_>, reader: &mut Reader<'_>) -> Option<SmolStr> {
-        node.as_str().map(SmolStr::from).or_else(|| reader.expected(node, "a string"))
+        node.as_str()
+            .map(SmolStr::from)
+            .or_else(|| reader.expected(node, "a string"))
     }
 }
 
@@ -86,7 +93,11 @@ impl FromNode for u64 {
         let value = reader.integer(node)?;
         u64::try_from(value).ok().or_else(|| {
             reader
-                .report(names::INVALID_VALUE, node.span(), format!("{value} is below 0"))
+                .report(
+                    names::INVALID_VALUE,
+                    node.span(),
+                    format!("{value} is below 0"),
+                )
                 .help("give a whole number of 0 or more");
             None
         })
@@ -115,9 +126,10 @@ impl FromNode for Dtype {
 impl FromNode for Bytes {
     fn from_node(node: NodeRef<'_>, reader: &mut Reader<'_>) -> Option<Bytes> {
         if let Some(count) = node.as_integer() {
-            return u64::try_from(count).ok().map(Bytes).or_else(|| {
-                reader.expected(node, "a number of bytes of 0 or more")
-            });
+            return u64::try_from(count)
+                .ok()
+                .map(Bytes)
+                .or_else(|| reader.expected(node, "a number of bytes of 0 or more"));
         }
         let Some(text) = node.as_str() else {
             return reader.expected(node, "an amount such as \"72 GiB\"");
@@ -150,7 +162,9 @@ impl FromNode for Range {
             [low, high] if low <= high => Some(Range { low, high }),
             [low, high] => {
                 let message = format!("the range [{low}, {high}] is empty: {low} > {high}");
-                reader.report(names::INVALID_VALUE, node.span(), message).help("swap the ends");
+                reader
+                    .report(names::INVALID_VALUE, node.span(), message)
+                    .help("swap the ends");
                 None
             }
             _ => reader.expected(node, "a range [low, high]"),

@@ -79,8 +79,10 @@ impl TensorDefinition {
                 && text.chars().all(|c| c.is_alphanumeric() || c == '_')
                 && !text.starts_with(|c: char| c.is_ascii_digit())
         };
-        self.axes =
-            array.iter().map(|item| item.as_str().filter(is_name).map(SmolStr::from)).collect();
+        self.axes = array
+            .iter()
+            .map(|item| item.as_str().filter(is_name).map(SmolStr::from))
+            .collect();
         self.shape = RawValue::read(node, AttributeKind::Sizes, reader);
     }
 
@@ -107,7 +109,11 @@ impl TensorDefinition {
         }
         if table.get("shape").is_none() {
             reader
-                .report(names::MISSING_KEY, self.span, format!("`{}` has no shape", self.name))
+                .report(
+                    names::MISSING_KEY,
+                    self.span,
+                    format!("`{}` has no shape", self.name),
+                )
                 .help("write shape = [\"batch\", 3, 224, 224]; a scalar has shape = []");
         }
     }

@@ -168,6 +168,11 @@ impl Document {
         self.strings.source_text(span)
     }
 
+    /// The whole text of a file that this document was read from; empty for a foreign file.
+    pub fn file_text(&self, file: FileId) -> &str {
+        self.strings.file_text(file)
+    }
+
     fn node(&self, id: NodeId) -> &Node {
         &self.nodes[id.0 as usize]
     }

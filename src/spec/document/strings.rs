@@ -65,6 +65,14 @@ impl Strings {
             .unwrap_or("")
     }
 
+    pub(super) fn file_text(&self, file: FileId) -> &str {
+        self.sources
+            .iter()
+            .find(|(other, _)| *other == file)
+            .map_or("", |(_, text)| text)
+    }
+
+    /// The source text that a span covers; empty for a foreign span.
     pub(super) fn source_text(&self, span: Span) -> &str {
         self.sources
             .iter()

@@ -56,7 +56,9 @@ impl Parallel {
     pub fn product(&self) -> u64 {
         [&self.tensor, &self.pipeline, &self.context]
             .iter()
-            .fold(self.data_ranks(), |product, degree| product.saturating_mul(degree.or(1).max(1)))
+            .fold(self.data_ranks(), |product, degree| {
+                product.saturating_mul(degree.or(1).max(1))
+            })
     }
 }
 

@@ -117,7 +117,10 @@ impl OptimizerKind {
     /// Whether the step is normalised by a second moment or a sign, so that the learning rate is
     /// roughly the size of an update.
     pub fn is_adaptive(self) -> bool {
-        !matches!(self, OptimizerKind::Sgd | OptimizerKind::Lars | OptimizerKind::Lbfgs)
+        !matches!(
+            self,
+            OptimizerKind::Sgd | OptimizerKind::Lars | OptimizerKind::Lbfgs
+        )
     }
 }
 
