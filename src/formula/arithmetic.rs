@@ -13,7 +13,8 @@ pub use number::Number;
 
 use super::FormulaError;
 use super::lexer::short;
-use super::tree::{BinaryOperator, Expression, NodeId, NodeKind};
+use super::operators::BinaryOperator;
+use super::tree::{Expression, NodeId, NodeKind};
 use crate::source::Span;
 
 /// Computes an expression. `lookup` gives the value of a name, dotted ones such as `cluster.nodes`

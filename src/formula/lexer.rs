@@ -2,9 +2,12 @@
 //!
 //! The grammar is the parser's; it is asked only where there is no error here.
 
+mod brackets;
+mod numbers;
+
 use std::ops::Range;
 
-use super::tree::BinaryOperator;
+use super::operators::BinaryOperator;
 use super::{ERROR_LIMIT, FormulaError};
 use crate::source::Span;
 
@@ -238,126 +241,6 @@ impl<'a> Lexer<'a> {
         self.push(TokenKind::Dot, start);
     }
 
-    /// Reads a number as Python does: `1_000`, `0xff`, `.5`, `1.`, `1e-5`.
-    fn number(&mut self, start: usize) {
-        let radix = match self.rest().as_bytes() {
-            [b'0', b'x' | b'X', ..] => 16,
-            [b'0', b'o' | b'O', ..] => 8,
-            [b'0', b'b' | b'B', ..] => 2,
-            _ => 10,
-        };
-        let digit = |c: char| c.is_ascii_digit() || c == '_';
-        let mut is_real = false;
-        if radix == 10 {
-            self.skip_while(digit);
-            if self.rest().starts_with('.') && !self.rest().starts_with("...") {
-                is_real = true;
-                self.at += 1;
-                self.skip_while(digit);
-            }
-            let after = self.rest().as_bytes();
-            let exponent = match after {
-                [b'e' | b'E', b'+' | b'-', b'0'..=b'9', ..] => 2,
-                [b'e' | b'E', b'0'..=b'9', ..] => 1,
-                _ => 0,
-            };
-            if exponent > 0 {
-                is_real = true;
-                self.at += exponent;
-                self.skip_while(digit);
-            }
-        } else {
-            self.at += 2;
-            self.skip_while(|c| c.is_digit(radix) || c == '_');
-        }
-        let written = &self.text[start..self.at];
-        let digits = if radix == 10 { written } else { &written[2..] };
-        if self.peek().is_some_and(continues_name) {
-            return self.number_before_name(start, radix);
-        }
-        if self.rest().starts_with('.') && !self.rest().starts_with("...") {
-            self.skip_while(|c| c == '.' || continues_name(c));
-            let message = format!("`{}` is not a number", short(&self.text[start..self.at]));
-            return self.fault(start, message, None);
-        }
-        // Underscores stand between digits only; behind a prefix they may come first.
-        let misplaced = digits.ends_with('_')
-            || digits.contains("__")
-            || ["_.", "._", "_e", "_E"]
-                .iter()
-                .any(|it| digits.contains(it))
-            || digits.is_empty();
-        if misplaced {
-            let message = format!("`{}` is not a number", short(written));
-            let help = if digits.is_empty() {
-                "digits must follow the prefix"
-            } else {
-                "an underscore must stand between two digits"
-            };
-            return self.fault(start, message, Some(help.to_owned()));
-        }
-        if radix == 10 && !is_real && written.len() > 1 && written.starts_with('0') {
-            let zeros = written.trim_start_matches(['0', '_']);
-            if !zeros.is_empty() {
-                let message = format!("`{}` has leading zeros", short(written));
-                return self.fault(start, message, Some(format!("write `{}`", short(zeros))));
-            }
-        }
-        let plain: std::borrow::Cow<'_, str> = if digits.contains('_') {
-            digits.replace('_', "").into()
-        } else {
-            digits.into()
-        };
-        if is_real {
-            match plain.parse::<f64>() {
-                Ok(value) if value.is_finite() => self.push(TokenKind::Real(value), start),
-                _ => {
-                    let message = format!("{} is too large for a float64", short(written));
-                    self.fault(start, message, Some("write `inf` for infinity".to_owned()));
-                }
-            }
-            return;
-        }
-        match i64::from_str_radix(&plain, radix) {
-            Ok(value) => self.push(TokenKind::Integer(value), start),
-            Err(_) => {
-                let message = format!("{} is too large for a 64-bit integer", short(written));
-                let help = "the largest is 9223372036854775807; with a decimal point it is a real";
-                self.fault(start, message, Some(help.to_owned()));
-            }
-        }
-    }
-
-    /// Reports `2x`: the number is read up to here and a name follows at once.
-    fn number_before_name(&mut self, start: usize, radix: u32) {
-        let middle = self.at;
-        self.skip_while(continues_name);
-        let number = short(&self.text[start..middle]);
-        let name = &self.text[middle..self.at];
-        let (message, help) = if radix != 10 || name.starts_with(|c: char| c.is_ascii_digit()) {
-            let message = format!("`{}` is not a number", short(&self.text[start..self.at]));
-            (message, format!("`{}` is not a digit of it", short(name)))
-        } else if matches!(name, "e" | "E") {
-            let message = format!("the exponent of `{number}{name}` has no digits");
-            (
-                message,
-                format!("write `{number}e-3`, or `{number} * {name}`"),
-            )
-        } else if matches!(name, "if" | "else" | "and" | "or" | "not") {
-            let message = format!("`{number}` and `{name}` run into each other");
-            (message, format!("write `{number} {name}`"))
-        } else if matches!(name, "j" | "J") {
-            let message =
-                format!("`{number}{name}` is a complex number, which formulas do not have");
-            return self.fault(start, message, None);
-        } else {
-            let name = short(name);
-            let message = format!("an operator is missing between `{number}` and `{name}`");
-            (message, format!("write `{number} * {name}` to multiply"))
-        };
-        self.fault(start, message, Some(help));
-    }
-
     fn string(&mut self, start: usize, quote: char) {
         self.at += 1;
         let mut bad_escape = None;
@@ -472,61 +355,6 @@ impl<'a> Lexer<'a> {
             .find(|(characters, _)| characters.contains(first))
             .map(|(_, instead)| format!("write `{instead}`"));
         self.fault(start, message, help);
-    }
-
-    /// Reports brackets that close nothing, close another kind, or are never closed.
-    fn check_brackets(&mut self) {
-        let mut open: Vec<(Token, Bracket)> = Vec::new();
-        let mut errors = Vec::new();
-        let map = self.map;
-        for &token in &self.tokens {
-            match token.kind {
-                TokenKind::Open(bracket) => open.push((token, bracket)),
-                TokenKind::Close(bracket) => match open.pop() {
-                    Some((_, opened)) if opened == bracket => {}
-                    Some((opener, opened)) => {
-                        let message =
-                            format!("`{}` does not match `{}`", bracket.close(), opened.open());
-                        let error = FormulaError::new(message, map(token.range()))
-                            .help(format!("`{}` closes it", opened.close()))
-                            .related(map(opener.range()), "opened here");
-                        errors.push((token.start as usize, error));
-                        // Which of the two is wrong decides how all later ones pair up.
-                        open.clear();
-                        break;
-                    }
-                    None => {
-                        let message = format!("`{}` closes nothing", bracket.close());
-                        let help = format!("remove it, or add `{}` before it", bracket.open());
-                        let error = FormulaError::new(message, map(token.range())).help(help);
-                        errors.push((token.start as usize, error));
-                        if errors.len() >= ERROR_LIMIT {
-                            open.clear();
-                            break;
-                        }
-                    }
-                },
-                _ => {}
-            }
-        }
-        if let Some(&(opener, bracket)) = open.last() {
-            let end = self.text.trim_end().len();
-            let message = match open.len() {
-                1 => format!("`{}` is never closed", bracket.open()),
-                count => format!(
-                    "{count} brackets are never closed; the innermost is `{}`",
-                    bracket.open()
-                ),
-            };
-            let mut error = FormulaError::new(message, map(opener.range()))
-                .related(map(end..end), "the formula ends here");
-            if open.len() <= 8 {
-                let closers: String = open.iter().rev().map(|(_, it)| it.close()).collect();
-                error = error.help(format!("add `{closers}`"));
-            }
-            errors.push((opener.start as usize, error));
-        }
-        self.errors.extend(errors);
     }
 }
 

@@ -9,6 +9,7 @@
 pub mod arithmetic;
 mod error;
 mod lexer;
+mod operators;
 mod parser;
 mod render;
 #[cfg(test)]
@@ -16,8 +17,9 @@ mod tests;
 mod tree;
 
 pub use error::FormulaError;
+pub use operators::{BinaryOperator, UnaryOperator};
 pub use render::Rendered;
-pub use tree::{Argument, BinaryOperator, Expression, List, Node, NodeId, NodeKind, UnaryOperator};
+pub use tree::{Argument, Expression, List, Node, NodeId, NodeKind};
 
 use std::ops::Range;
 

@@ -2,7 +2,8 @@
 
 use std::fmt::{self, Write};
 
-use super::tree::{Expression, NodeId, NodeKind, UnaryOperator, precedence};
+use super::operators::{UnaryOperator, precedence};
+use super::tree::{Expression, NodeId, NodeKind};
 
 /// A sub-expression as text; made by [`Expression::display`].
 #[derive(Debug, Clone, Copy)]

@@ -4,7 +4,8 @@ use smallvec::SmallVec;
 
 use super::super::FormulaError;
 use super::super::lexer::short;
-use super::super::tree::{BinaryOperator, Expression, NodeId, NodeKind};
+use super::super::operators::BinaryOperator;
+use super::super::tree::{Expression, NodeId, NodeKind};
 use super::operations::{binary, division_by_zero, finite};
 use super::{Fault, Number};
 use crate::source::suggest::did_you_mean;

@@ -2,7 +2,7 @@
 
 use std::cmp::Ordering;
 
-use super::super::tree::{BinaryOperator, UnaryOperator};
+use super::super::operators::{BinaryOperator, UnaryOperator};
 use super::{Fault, Number};
 
 /// Applies a sign, `~` or `not`.
