@@ -8,13 +8,19 @@
 
 mod attributes;
 mod call;
+#[cfg(test)]
+mod cases;
 pub mod definition;
 pub mod equation;
 mod error;
 mod init;
 mod registry;
 
+mod contraction;
+mod einsum;
 mod linear;
+mod matmul;
+mod multilinear;
 
 pub use attributes::{AttributeKind, AttributeValue, Attributes};
 pub use call::{Argument, Call};

@@ -7,7 +7,11 @@ use rustc_hash::FxHashMap;
 use super::Op;
 
 /// Every family's table, by the name of its file.
-pub static FAMILIES: &[(&str, &[Op])] = &[("linear", super::linear::OPS)];
+pub static FAMILIES: &[(&str, &[Op])] = &[
+    ("einsum", super::einsum::OPS),
+    ("linear", super::linear::OPS),
+    ("matmul", super::matmul::OPS),
+];
 
 /// Every op, family by family.
 pub fn all() -> impl Iterator<Item = &'static Op> {
