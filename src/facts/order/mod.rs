@@ -6,14 +6,16 @@
 //!
 //! - [`chain`]: matrix chains, solved exactly up to millions of matrices.
 //! - [`einsum`]: contraction of several operands, solved exactly up to fourteen of them.
+//! - [`expression`]: a product as a person types it, for the command line.
 
 pub mod chain;
 pub mod einsum;
+pub mod expression;
 mod hu_shing;
 mod tree;
 
 pub use chain::{ChainOrder, OrderError};
-pub use tree::{Orders, Parenthesisation};
+pub use tree::{Orders, Parenthesisation, Product, Products};
 
 #[cfg(test)]
 mod chain_tests;
