@@ -240,7 +240,7 @@ impl Builder {
         if !arguments.iter().all(known) {
             return Ok((0..expected.max(1)).map(|_| self.unknown()).collect());
         }
-        if let Some(folded) = self.fold(op, arguments) {
+        if let Some(folded) = self.fold(op, arguments, &attributes) {
             return Ok(smallvec![folded]);
         }
         if !self.has_room() {
@@ -279,15 +279,20 @@ impl Builder {
         Ok(())
     }
 
-    fn fold(&mut self, op: &'static Op, arguments: &[TensorId]) -> Option<TensorId> {
-        let fold = op.fold?;
+    fn fold(
+        &mut self,
+        op: &'static Op,
+        arguments: &[TensorId],
+        attributes: &Attributes,
+    ) -> Option<TensorId> {
+        let element = op.element?;
         let mut dtype = Dtype::Int64;
         let mut values: SmallVec<[f64; 3]> = SmallVec::new();
         for &id in arguments {
             values.push(self.graph.constant(id)?);
             dtype = dtype.promote(self.graph.ty(id).dtype);
         }
-        let value = fold(&values);
+        let value = self.with_call(op, arguments, attributes, |call| element(call, &values));
         let whole = value.fract() == 0.0 && dtype == Dtype::Int64;
         Some(self.typed_constant(value, if whole { dtype } else { Dtype::Float32 }))
     }

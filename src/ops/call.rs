@@ -250,26 +250,42 @@ impl<'a> Call<'a> {
         Ok(axes)
     }
 
-    /// The element type that arithmetic among the given operands gives. Numbers written in the
-    /// spec take part only where no tensor of their kind does.
+    /// The element type that arithmetic among the given operands gives (`torch.result_type`).
+    /// Tensors without axes take part only where no tensor with axes is of their kind (boolean,
+    /// integer, float), and numbers written in the spec only where no tensor is.
     pub fn promoted_dtype(&self) -> Dtype {
-        let mut tensors: Option<Dtype> = None;
-        let mut numbers: Option<Dtype> = None;
-        for argument in self.arguments.iter().flatten() {
-            let slot = if argument.constant.is_some() {
-                &mut numbers
-            } else {
-                &mut tensors
+        self.promoted_dtype_of(0..self.arguments.len())
+    }
+
+    /// The same among the operands at these positions.
+    pub fn promoted_dtype_of(&self, positions: impl IntoIterator<Item = usize>) -> Dtype {
+        let mut ranks: [Option<Dtype>; 3] = [None; 3];
+        for argument in positions.into_iter().filter_map(|at| self.argument(at)) {
+            let rank = match argument {
+                argument if argument.constant.is_some() => 2,
+                argument if argument.ty.shape.rank() == 0 => 1,
+                _ => 0,
             };
             let dtype = argument.ty.dtype;
-            *slot = Some(slot.map_or(dtype, |so_far| so_far.promote(dtype)));
+            ranks[rank] = Some(ranks[rank].map_or(dtype, |so_far| so_far.promote(dtype)));
         }
-        match (tensors, numbers) {
-            (Some(tensor), Some(number)) if number.is_float() && !tensor.is_float() => number,
-            (Some(tensor), _) => tensor,
-            (None, Some(number)) => number,
-            (None, None) => Dtype::Float32,
-        }
+        ranks
+            .into_iter()
+            .flatten()
+            .reduce(|higher, lower| {
+                let kind = |dtype: Dtype| match dtype {
+                    Dtype::Bool => 0,
+                    dtype if dtype.is_complex() => 3,
+                    dtype if dtype.is_float() => 2,
+                    _ => 1,
+                };
+                if kind(lower) > kind(higher) {
+                    higher.promote(lower)
+                } else {
+                    higher
+                }
+            })
+            .unwrap_or(Dtype::Float32)
     }
 
     /// The shape that broadcasting all given operands together gives.

@@ -269,6 +269,9 @@ pub trait Expander {
 /// The signature of an op's shape and dtype inference.
 pub type Infer = fn(&Call) -> Result<Outputs, OpError>;
 
+/// The signature of the value of one element; the call gives the attributes.
+pub type Element = fn(&Call, &[f64]) -> f64;
+
 /// The signature of the parameters that a layer of an op owns.
 pub type Parameters = fn(&Call) -> Result<SmallVec<[ParameterDefinition; 2]>, OpError>;
 
@@ -301,8 +304,10 @@ pub struct Op {
     pub random: bool,
     /// What autocast does with it.
     pub autocast: Autocast,
-    /// The value for numbers: `sqrt` of 4 is 2. Lets formulas compute with plain numbers.
-    pub fold: Option<fn(&[f64]) -> f64>,
+    /// For ops that work element by element: the value of one element of the output, from those
+    /// of the operands at the same place. Lets formulas compute with plain numbers, and ranges
+    /// and moments follow from it.
+    pub element: Option<Element>,
     /// Arithmetic of the forward pass, for an inferred call.
     pub work: fn(&Call) -> Work,
     /// Product FLOPs of the backward pass, for an inferred call.
@@ -389,7 +394,7 @@ pub const BASE: Op = Op {
     differentiable: true,
     random: false,
     autocast: Autocast::Keep,
-    fold: None,
+    element: None,
     work: one_per_element,
     backward: no_products,
     saved: save_nothing,

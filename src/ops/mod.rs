@@ -13,14 +13,25 @@ mod cases;
 pub mod definition;
 pub mod equation;
 mod error;
+pub mod gaussian;
 mod init;
+#[cfg(test)]
+mod laws;
+pub mod pointwise;
 mod registry;
+#[cfg(test)]
+mod testing;
 
+mod arithmetic;
+mod comparison;
 mod contraction;
+mod conversion;
 mod einsum;
+mod linear;
 mod linear;
 mod matmul;
 mod multilinear;
+mod unary;
 
 pub use attributes::{AttributeKind, AttributeValue, Attributes};
 pub use call::{Argument, Call};

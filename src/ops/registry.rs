@@ -8,9 +8,13 @@ use super::Op;
 
 /// Every family's table, by the name of its file.
 pub static FAMILIES: &[(&str, &[Op])] = &[
+    ("arithmetic", super::arithmetic::OPS),
+    ("comparison", super::comparison::OPS),
+    ("conversion", super::conversion::OPS),
     ("einsum", super::einsum::OPS),
     ("linear", super::linear::OPS),
     ("matmul", super::matmul::OPS),
+    ("unary", super::unary::OPS),
 ];
 
 /// Every op, family by family.

@@ -114,12 +114,22 @@ impl Interval {
         self.map_increasing(f)
     }
 
-    /// The range with both ends moved outwards by a relative and an absolute slack, for functions
-    /// whose floating point evaluation is off by a few units in the last place.
+    /// The range with both ends moved outwards by a relative slack, for functions whose floating
+    /// point evaluation is off by a few units in the last place. An end at 0 stays: such functions
+    /// are exact there, and whether a value can be negative decides much.
     pub fn widened(self, relative: f64) -> Interval {
         Interval {
-            low: self.low - self.low.abs() * relative - f64::MIN_POSITIVE,
-            high: self.high + self.high.abs() * relative + f64::MIN_POSITIVE,
+            low: self.low - self.low.abs() * relative,
+            high: self.high + self.high.abs() * relative,
+            non_finite: self.non_finite,
+        }
+    }
+
+    /// The image under clamping to `low..=high`; also cuts a bound that is known to be loose.
+    pub fn clamped(self, low: f64, high: f64) -> Interval {
+        Interval {
+            low: self.low.max(low).min(high),
+            high: self.high.max(low).min(high),
             non_finite: self.non_finite,
         }
     }
@@ -177,6 +187,44 @@ impl std::ops::Mul for Interval {
             high: ends.iter().copied().fold(f64::NEG_INFINITY, f64::max),
             non_finite: self.non_finite || other.non_finite,
         }
+    }
+}
+
+impl std::ops::Div for Interval {
+    type Output = Interval;
+
+    /// Quotients; infinities and NaN may occur where the divisor's range holds 0.
+    fn div(self, other: Interval) -> Interval {
+        let by_zero = other.low <= 0.0 && other.high >= 0.0;
+        let non_finite = self.non_finite || other.non_finite || by_zero;
+        let inside = other.low < 0.0 && other.high > 0.0;
+        if inside || (other.low == 0.0 && other.high == 0.0) {
+            return Interval::ANYTHING;
+        }
+        // Divisors that tend to 0 from one side make quotients without bound, except of 0.
+        let quotient = |a: f64, b: f64, sign: f64| {
+            if a == 0.0 || b.is_infinite() {
+                0.0
+            } else if b == 0.0 {
+                (a * sign) * f64::INFINITY
+            } else {
+                a / b
+            }
+        };
+        let sign = if other.high > 0.0 { 1.0 } else { -1.0 };
+        let mut ends = Interval {
+            low: f64::INFINITY,
+            high: f64::NEG_INFINITY,
+            non_finite,
+        };
+        for a in [self.low, self.high] {
+            for b in [other.low, other.high] {
+                let end = quotient(a, b, sign);
+                ends.low = ends.low.min(end);
+                ends.high = ends.high.max(end);
+            }
+        }
+        ends
     }
 }
 

@@ -1,0 +1,225 @@
+//! Calls written as text, for the tests of the families: `matmul([2, 3], bfloat16 [3, 4])`.
+//!
+//! An operand is a type (`float32` where only a shape is given), a number, or `-` where it is left
+//! out. Float tensors require a gradient unless `!` follows. Attributes follow as `name=value`.
+
+use super::{Argument, AttributeKind, AttributeValue, Attributes, Call, Op, Saved, find};
+use crate::tensor::{Dtype, Interval, Shape, TensorType};
+
+struct Operand {
+    ty: TensorType,
+    constant: Option<f64>,
+    requires_grad: bool,
+}
+
+/// Splits at commas outside brackets.
+fn split(text: &str) -> Vec<&str> {
+    let (mut depth, mut start, mut parts) = (0, 0, Vec::new());
+    for (index, letter) in text.char_indices() {
+        match letter {
+            '[' | '(' => depth += 1,
+            ']' | ')' => depth -= 1,
+            ',' if depth == 0 => {
+                parts.push(text[start..index].trim());
+                start = index + 1;
+            }
+            _ => {}
+        }
+    }
+    parts.push(text[start..].trim());
+    parts.retain(|part| !part.is_empty());
+    parts
+}
+
+fn list<T: std::str::FromStr>(text: &str) -> Vec<T> {
+    let inner = text.trim_start_matches('[').trim_end_matches(']');
+    split(inner)
+        .into_iter()
+        .map(|item| {
+            item.parse()
+                .unwrap_or_else(|_| panic!("`{item}` in `{text}`"))
+        })
+        .collect()
+}
+
+fn operand(text: &str) -> Option<Operand> {
+    if text == "-" {
+        return None;
+    }
+    if let Ok(value) = text.parse::<f64>() {
+        let dtype = if text.contains(['.', 'e', 'n']) {
+            Dtype::Float32
+        } else {
+            Dtype::Int64
+        };
+        return Some(Operand {
+            ty: TensorType::new(Shape::scalar(), dtype),
+            constant: Some(value),
+            requires_grad: false,
+        });
+    }
+    let (ty, frozen) = match text.strip_suffix('!') {
+        Some(ty) => (ty, true),
+        None => (text, false),
+    };
+    let (dtype, shape) = ty.split_at(ty.find('[').unwrap_or(ty.len()));
+    let dtype = match dtype.trim() {
+        "" => Dtype::Float32,
+        name => Dtype::parse(name).unwrap_or_else(|| panic!("`{name}` is no dtype")),
+    };
+    Some(Operand {
+        ty: TensorType::new(&list::<u64>(shape)[..], dtype),
+        constant: None,
+        requires_grad: dtype.is_float() && !frozen,
+    })
+}
+
+fn value(kind: AttributeKind, text: &str) -> AttributeValue {
+    match kind {
+        AttributeKind::Boolean | AttributeKind::Parameter if text.parse::<bool>().is_ok() => {
+            AttributeValue::Boolean(text == "true")
+        }
+        AttributeKind::Dtype => AttributeValue::Dtype(Dtype::parse(text).expect(text)),
+        _ if text.starts_with('[') => AttributeValue::Integers(list(text).into()),
+        AttributeKind::Float => AttributeValue::Float(text.parse().expect(text)),
+        _ => match text.parse() {
+            Ok(integer) => AttributeValue::Integer(integer),
+            Err(_) => AttributeValue::Text(text.into()),
+        },
+    }
+}
+
+/// Infers the call and shows it to `f`; in the `Err` case what inference said.
+pub fn with<R>(text: &str, f: impl FnOnce(&Call) -> R) -> Result<R, String> {
+    let (name, rest) = text.split_once('(').unwrap_or_else(|| panic!("`{text}`"));
+    let op: &'static Op = find(name).unwrap_or_else(|| panic!("no op `{name}`"));
+    let mut attributes = Attributes::new();
+    let mut operands = Vec::new();
+    for part in split(rest.strip_suffix(')').unwrap_or_else(|| panic!("`{text}`"))) {
+        match part.split_once('=') {
+            Some((name, given)) => {
+                let position = op
+                    .attribute_position(name)
+                    .unwrap_or_else(|| panic!("no attribute `{name}`"));
+                attributes.set(position, value(op.attributes[position].kind, given));
+            }
+            None => operands.push(operand(part)),
+        }
+    }
+    let arguments: Vec<Option<Argument>> = operands
+        .iter()
+        .map(|operand| {
+            operand.as_ref().map(|operand| Argument {
+                ty: &operand.ty,
+                constant: operand.constant,
+                requires_grad: operand.requires_grad,
+                is_parameter: false,
+            })
+        })
+        .collect();
+    let mut call = Call {
+        op,
+        attributes: &attributes,
+        arguments: &arguments,
+        outputs: &[],
+        training: true,
+        fused_attention: false,
+    };
+    let outputs = (op.infer)(&call).map_err(|error| error.message)?;
+    call.outputs = &outputs;
+    Ok(f(&call))
+}
+
+/// The output types of the call, or `error: ` and what inference said.
+pub fn outputs(text: &str) -> String {
+    let types = |call: &Call| {
+        let types: Vec<_> = call.outputs.iter().map(ToString::to_string).collect();
+        types.join("; ")
+    };
+    with(text, types).unwrap_or_else(|error| format!("error: {error}"))
+}
+
+/// Holds calls to their output types or errors.
+#[track_caller]
+pub fn check(cases: &[(&str, &str)]) {
+    for (text, expected) in cases {
+        assert_eq!(outputs(text), *expected, "{text}");
+    }
+}
+
+/// What autograd keeps: operand names, `output` (`output1` …), and `name: elements dtype`.
+pub fn saved(text: &str) -> String {
+    let keep = |call: &Call| {
+        let mut saved = Saved::default();
+        (call.op.saved)(call, &mut saved);
+        let operands = saved.arguments.iter().map(|&position| {
+            if call.op.operands[position.min(call.op.operands.len() - 1)].variadic {
+                format!("{}{position}", call.op.operand_name(position))
+            } else {
+                call.op.operand_name(position).to_owned()
+            }
+        });
+        let outputs = saved.outputs.iter().map(|&position| match position {
+            0 => "output".to_owned(),
+            position => format!("output{position}"),
+        });
+        let extra = saved
+            .extra
+            .iter()
+            .map(|(name, elements, dtype)| format!("{name}: {elements} {dtype}"));
+        let all: Vec<String> = operands.chain(outputs).chain(extra).collect();
+        all.join(", ")
+    };
+    with(text, keep).unwrap_or_else(|error| format!("error: {error}"))
+}
+
+/// Holds what autograd keeps of calls to expectations.
+#[track_caller]
+pub fn check_saved(cases: &[(&str, &str)]) {
+    for (text, expected) in cases {
+        assert_eq!(saved(text), *expected, "{text}");
+    }
+}
+
+/// A call, the ranges of its operands and the range of its output.
+pub type RangeCase<'a> = (&'a str, &'a [(f64, f64)], &'a str);
+
+/// Holds the output ranges of calls to expectations; ranges of operands are given as pairs. A `?`
+/// follows a range that allows infinity or NaN.
+#[track_caller]
+pub fn check_intervals(cases: &[RangeCase]) {
+    for (text, ranges, expected) in cases {
+        let ranges: Vec<Interval> = ranges
+            .iter()
+            .map(|&(low, high)| Interval::new(low, high))
+            .collect();
+        let range = with(text, |call| (call.op.interval)(call, &ranges)).expect(text);
+        let mark = if range.non_finite { "?" } else { "" };
+        assert_eq!(format!("{range}{mark}"), *expected, "{text} {ranges:?}");
+    }
+}
+
+/// A small generator of pseudo-random numbers (SplitMix64), so that tests repeat.
+pub struct Random(pub u64);
+
+impl Random {
+    /// The next 64 bits.
+    pub fn bits(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = self.0;
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        z ^ (z >> 31)
+    }
+
+    /// Evenly spread over `low..high`.
+    pub fn uniform(&mut self, low: f64, high: f64) -> f64 {
+        low + (high - low) * (self.bits() >> 11) as f64 / (1u64 << 53) as f64
+    }
+
+    /// Standard normal, by Box and Muller.
+    pub fn normal(&mut self) -> f64 {
+        let radius = (-2.0 * (1.0 - self.uniform(0.0, 1.0)).ln()).sqrt();
+        radius * (std::f64::consts::TAU * self.uniform(0.0, 1.0)).cos()
+    }
+}
