@@ -503,7 +503,7 @@ fn whole_power(x: Interval, exponent: f64) -> Interval {
 
 #[cfg(test)]
 mod tests {
-    use crate::ops::testing::{check, check_intervals, check_saved};
+    use crate::ops::cases::{check, check_intervals, check_saved};
 
     #[test]
     fn types_follow_pytorch() {

@@ -178,7 +178,7 @@ fn negated(truth: Interval) -> Interval {
 
 #[cfg(test)]
 mod tests {
-    use crate::ops::testing::{check, check_intervals};
+    use crate::ops::cases::{check, check_intervals};
 
     #[test]
     fn types_follow_pytorch() {

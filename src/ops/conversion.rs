@@ -225,7 +225,7 @@ fn converted(call: &Call, ranges: &[Interval]) -> Interval {
 
 #[cfg(test)]
 mod tests {
-    use crate::ops::testing::{check, check_intervals, check_saved};
+    use crate::ops::cases::{check, check_intervals, check_saved};
 
     #[test]
     fn types_follow_pytorch() {

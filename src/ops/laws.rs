@@ -1,7 +1,7 @@
 //! Laws that every op with an element function is held to: its range contains what the function
 //! gives, and its moments and gradient gain agree with samples.
 
-use super::testing::Random;
+use super::cases::Random;
 use super::{Argument, AttributeKind, Attributes, Call, Op, OpError, all};
 use crate::ops::definition::Default;
 use crate::tensor::{Dtype, Interval, Moments, Shape, TensorType};

@@ -19,15 +19,12 @@ mod init;
 mod laws;
 pub mod pointwise;
 mod registry;
-#[cfg(test)]
-mod testing;
 
 mod arithmetic;
 mod comparison;
 mod contraction;
 mod conversion;
 mod einsum;
-mod linear;
 mod linear;
 mod matmul;
 mod multilinear;

@@ -360,7 +360,7 @@ fn wave(x: Interval, f: fn(f64) -> f64, crest: f64) -> Interval {
 
 #[cfg(test)]
 mod tests {
-    use crate::ops::testing::{check, check_intervals, check_saved};
+    use crate::ops::cases::{check, check_intervals, check_saved};
 
     #[test]
     fn types_follow_pytorch() {
