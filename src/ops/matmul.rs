@@ -230,7 +230,7 @@ fn terms(call: &Call, left: usize) -> u64 {
 
 /// Two for each product of the sums.
 fn flops(call: &Call, left: usize) -> u128 {
-    2 * u128::from(call.output_elements()) * u128::from(terms(call, left))
+    multilinear::flops([call.output_elements(), terms(call, left)])
 }
 
 fn work_of(call: &Call, left: usize, counted: bool) -> Work {
@@ -247,7 +247,7 @@ fn backward_of(call: &Call, left: usize) -> u128 {
         .into_iter()
         .filter(|&factor| call.requires_grad(factor))
         .count();
-    flops(call, left) * factors as u128
+    flops(call, left).saturating_mul(factors as u128)
 }
 
 /// Keeps each factor if the other one needs a gradient.

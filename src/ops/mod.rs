@@ -23,12 +23,14 @@ mod registry;
 mod arithmetic;
 mod comparison;
 mod contraction;
+mod conv;
 mod conversion;
 mod einsum;
 mod linear;
 mod matmul;
 mod multilinear;
 mod unary;
+mod window;
 
 pub use attributes::{AttributeKind, AttributeValue, Attributes};
 pub use call::{Argument, Call};

@@ -74,3 +74,9 @@ pub fn gain(
     }
     Some(gain)
 }
+
+/// Two for each of a number of multiply-adds that is the product of these sizes; saturates.
+pub fn flops(sizes: impl IntoIterator<Item = u64>) -> u128 {
+    let multiply = |product: u128, size: u64| product.saturating_mul(u128::from(size));
+    sizes.into_iter().fold(2, multiply)
+}

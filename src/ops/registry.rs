@@ -10,6 +10,7 @@ use super::Op;
 pub static FAMILIES: &[(&str, &[Op])] = &[
     ("arithmetic", super::arithmetic::OPS),
     ("comparison", super::comparison::OPS),
+    ("conv", super::conv::OPS),
     ("conversion", super::conversion::OPS),
     ("einsum", super::einsum::OPS),
     ("linear", super::linear::OPS),
