@@ -29,6 +29,7 @@ mod einsum;
 mod linear;
 mod matmul;
 mod multilinear;
+mod norm;
 mod unary;
 mod window;
 

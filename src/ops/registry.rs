@@ -15,6 +15,7 @@ pub static FAMILIES: &[(&str, &[Op])] = &[
     ("einsum", super::einsum::OPS),
     ("linear", super::linear::OPS),
     ("matmul", super::matmul::OPS),
+    ("norm", super::norm::OPS),
     ("unary", super::unary::OPS),
 ];
 

@@ -1,0 +1,967 @@
+//! Normalisations: `batch_norm`, `layer_norm`, `group_norm`, `instance_norm`, `rms_norm`,
+//! `local_response_norm`.
+//!
+//! Other arithmetic is counted per element: 1 for a mean, 3 for a variance, 2 for subtracting and
+//! scaling, 1 each for weight and bias.
+
+use smallvec::{SmallVec, smallvec};
+
+use super::definition::{BASE, Default, attribute, operand, optional};
+use super::pointwise::{operations, range};
+use super::{
+    Attribute, AttributeKind, Autocast, Call, Init, Op, OpError, Operand, Outputs,
+    ParameterDefinition, Saved, Work, multilinear,
+};
+use crate::tensor::{Dtype, Interval, Moments, Shape};
+
+/// The entries of this family.
+pub static OPS: &[Op] = &[
+    Op {
+        name: "batch_norm",
+        aliases: &["batch_norm1d", "batch_norm2d", "batch_norm3d"],
+        summary: "normalises each channel over the batch and all positions",
+        operands: TRACKED,
+        attributes: &[
+            EPS,
+            MOMENTUM,
+            affine(true),
+            tracking(true),
+            attribute(
+                "sync",
+                AttributeKind::Boolean,
+                Default::Boolean(false),
+                "whether all data-parallel ranks share their statistics",
+            ),
+            attribute(
+                "num_features",
+                AttributeKind::Size,
+                Default::None,
+                "checked if given",
+            ),
+        ],
+        parameters: Some(|call| tracked_parameters(call, channels(call, 2)?)),
+        infer: |call| infer_channels(call, 2),
+        work: |call| normalising_work(call, if uses_batch(call) { 4 } else { 0 }),
+        saved: |call, saved| {
+            saved.argument(call, 0);
+            saved.argument(call, 1);
+            saved.argument(call, 3);
+            saved.argument(call, 4);
+            if uses_batch(call) {
+                let count = channels(call, 2).unwrap_or(0);
+                statistics(call, saved, &["mean", "invstd"], count);
+            }
+        },
+        interval: |call, ranges| {
+            let scaled = match uses_batch(call) {
+                true => standardised(call, ranges, per_channel(call)),
+                false => by_running_statistics(call, ranges),
+            };
+            affine_interval(call, ranges, scaled)
+        },
+        moments: |call, moments| {
+            let scaled = match uses_batch(call) {
+                true => standardised_moments(call, moments)?,
+                false => by_running_moments(call, moments)?,
+            };
+            affine_moments(call, moments, scaled)
+        },
+        gradient_gain: |call, position, moments| {
+            let variance = match uses_batch(call) {
+                true => (*moments.first()?)?.variance,
+                false => (*moments.get(4)?)?.mean.max(0.0),
+            };
+            scaled_gain(call, position, moments, variance)
+        },
+        ..BASE
+    },
+    Op {
+        name: "layer_norm",
+        summary: "normalises over the last axes",
+        operands: AFFINE,
+        attributes: &[
+            NORMALIZED_SHAPE,
+            EPS,
+            ELEMENTWISE_AFFINE,
+            attribute(
+                "bias",
+                AttributeKind::Parameter,
+                Default::Boolean(true),
+                "whether to add one",
+            ),
+        ],
+        parameters: Some(|call| {
+            if !call.boolean("elementwise_affine") {
+                return Ok(SmallVec::new());
+            }
+            let shape = normalized_shape(call)?;
+            Ok(smallvec![
+                ParameterDefinition::new(1, "weight", shape.clone(), Init::Constant(1.0)),
+                ParameterDefinition::new(2, "bias", shape, Init::Constant(0.0)),
+            ])
+        }),
+        infer: |call| infer_shaped(call, &[1, 2]),
+        autocast: Autocast::Float32,
+        work: |call| normalising_work(call, 4),
+        saved: |call, saved| {
+            for position in 0..3 {
+                saved.argument(call, position);
+            }
+            statistics(call, saved, &["mean", "rstd"], rows(call));
+        },
+        interval: |call, ranges| {
+            let count = normalized_shape(call).map_or(0, |shape| shape.elements());
+            affine_interval(call, ranges, standardised(call, ranges, count))
+        },
+        ..STANDARDISED
+    },
+    Op {
+        name: "group_norm",
+        summary: "normalises groups of channels of each sample",
+        operands: AFFINE,
+        attributes: &[
+            attribute(
+                "num_groups",
+                AttributeKind::Size,
+                Default::Required,
+                "number of groups",
+            ),
+            EPS,
+            affine(true),
+            attribute(
+                "num_channels",
+                AttributeKind::Size,
+                Default::None,
+                "checked if given",
+            ),
+        ],
+        parameters: Some(|call| affine_parameters(call, channels(call, 2)?)),
+        infer: |call| {
+            let (channels, groups) = (channels(call, 2)?, call.size("num_groups")?);
+            if groups == 0 || channels % groups != 0 {
+                let message = format!("{channels} channels do not divide into {groups} groups");
+                return Err(OpError::new(message).operands([0]).attribute("num_groups"));
+            }
+            infer_channels(call, 2)
+        },
+        autocast: Autocast::Float32,
+        work: |call| normalising_work(call, 4),
+        saved: |call, saved| {
+            saved.argument(call, 0);
+            saved.argument(call, 1);
+            // In the input's own type, unlike the statistics of the other normalisations.
+            let batch = call
+                .shape(0)
+                .ok()
+                .and_then(|shape| shape.size(0))
+                .unwrap_or(1);
+            let count = batch.saturating_mul(call.size("num_groups").unwrap_or(0));
+            let dtype = call.dtype(0).unwrap_or(Dtype::Float32);
+            saved.extra("mean", count, dtype);
+            saved.extra("rstd", count, dtype);
+        },
+        interval: |call, ranges| {
+            let samples = call
+                .shape(0)
+                .ok()
+                .and_then(|shape| shape.size(0))
+                .unwrap_or(1);
+            let groups = call.size("num_groups").unwrap_or(1).saturating_mul(samples);
+            let scaled = standardised(call, ranges, call.elements(0) / groups.max(1));
+            affine_interval(call, ranges, scaled)
+        },
+        ..STANDARDISED
+    },
+    Op {
+        name: "instance_norm",
+        aliases: &["instance_norm1d", "instance_norm2d", "instance_norm3d"],
+        summary: "normalises each channel of each sample over all positions",
+        operands: TRACKED,
+        attributes: &[
+            EPS,
+            MOMENTUM,
+            affine(false),
+            tracking(false),
+            attribute(
+                "num_features",
+                AttributeKind::Size,
+                Default::None,
+                "checked if given",
+            ),
+        ],
+        parameters: Some(|call| tracked_parameters(call, channels(call, 3)?)),
+        infer: |call| infer_channels(call, 3),
+        work: |call| normalising_work(call, if uses_batch(call) { 4 } else { 0 }),
+        // PyTorch runs it as a `batch_norm` of [1, batch · channels, …], for which it repeats the
+        // weight and the running statistics.
+        saved: |call, saved| {
+            saved.argument(call, 0);
+            let Ok(shape) = call.shape(0) else { return };
+            let count = shape.sizes()[..2].iter().product();
+            for (position, name) in [(1, "weight"), (3, "running mean"), (4, "running variance")] {
+                if let Ok(dtype) = call.dtype(position) {
+                    saved.extra(name, count, dtype);
+                }
+            }
+            if uses_batch(call) {
+                statistics(call, saved, &["mean", "invstd"], count);
+            }
+        },
+        interval: |call, ranges| {
+            let count = call
+                .shape(0)
+                .map_or(0, |shape| shape.sizes()[2..].iter().product());
+            let scaled = match uses_batch(call) {
+                true => standardised(call, ranges, count),
+                false => by_running_statistics(call, ranges),
+            };
+            affine_interval(call, ranges, scaled)
+        },
+        moments: |call, moments| {
+            let scaled = match uses_batch(call) {
+                true => standardised_moments(call, moments)?,
+                false => by_running_moments(call, moments)?,
+            };
+            affine_moments(call, moments, scaled)
+        },
+        gradient_gain: |call, position, moments| {
+            let variance = match uses_batch(call) {
+                true => (*moments.first()?)?.variance,
+                false => (*moments.get(4)?)?.mean.max(0.0),
+            };
+            scaled_gain(call, position, moments, variance)
+        },
+        ..BASE
+    },
+    Op {
+        name: "rms_norm",
+        summary: "divides by the root mean square over the last axes",
+        operands: &[operand("input"), optional("weight")],
+        attributes: &[
+            NORMALIZED_SHAPE,
+            attribute(
+                "eps",
+                AttributeKind::Float,
+                Default::None,
+                "added to the mean square; the resolution of float32 (float64) where not given",
+            ),
+            ELEMENTWISE_AFFINE,
+        ],
+        parameters: Some(|call| {
+            if !call.boolean("elementwise_affine") {
+                return Ok(SmallVec::new());
+            }
+            let shape = normalized_shape(call)?;
+            Ok(smallvec![ParameterDefinition::new(
+                1,
+                "weight",
+                shape,
+                Init::Constant(1.0)
+            )])
+        }),
+        infer: |call| infer_shaped(call, &[1]),
+        autocast: Autocast::Float32,
+        work: |call| operations(call, 3 + u128::from(call.has(1))),
+        saved: |call, saved| {
+            saved.argument(call, 0);
+            saved.argument(call, 1);
+            statistics(call, saved, &["rstd"], rows(call));
+        },
+        interval: |call, ranges| {
+            let count = normalized_shape(call).map_or(0, |shape| shape.elements());
+            let (input, eps) = (range(ranges, 0), eps(call));
+            let bound = |end: f64| {
+                let limit = (count as f64).sqrt();
+                if end == 0.0 {
+                    0.0
+                } else {
+                    (end / eps.max(0.0).sqrt()).clamp(-limit, limit)
+                }
+            };
+            // The sign stays, and no element is more than √n root mean squares.
+            let scaled = Interval::new(bound(input.low.min(0.0)), bound(input.high.max(0.0)));
+            let unguarded = eps <= 0.0 && input.contains(0.0);
+            affine_interval(call, ranges, scaled.or_non_finite(unguarded))
+        },
+        moments: |call, moments| {
+            let input = (*moments.first()?)?;
+            let scale = 1.0 / (input.square() + eps(call)).sqrt();
+            let scaled = Moments::new(input.mean * scale, input.variance * scale * scale);
+            affine_moments(call, moments, scaled)
+        },
+        gradient_gain: |call, position, moments| {
+            let square = (*moments.first()?)?.square();
+            scaled_gain(call, position, moments, square)
+        },
+        ..BASE
+    },
+    Op {
+        name: "local_response_norm",
+        aliases: &["lrn"],
+        summary: "divides by a power of the mean square over neighbouring channels",
+        attributes: &[
+            attribute(
+                "size",
+                AttributeKind::Size,
+                Default::Required,
+                "number of channels",
+            ),
+            attribute(
+                "alpha",
+                AttributeKind::Float,
+                Default::Float(1e-4),
+                "factor of the mean",
+            ),
+            attribute(
+                "beta",
+                AttributeKind::Float,
+                Default::Float(0.75),
+                "exponent",
+            ),
+            attribute(
+                "k",
+                AttributeKind::Float,
+                Default::Float(1.0),
+                "added to the mean",
+            ),
+        ],
+        infer: |call| {
+            let input = call.ty(0)?;
+            if input.shape.rank() < 3 {
+                let message = format!(
+                    "`local_response_norm` takes [batch, channels, …], but its input is {}",
+                    input.shape
+                );
+                return Err(OpError::new(message).operands([0]));
+            }
+            if call.size("size")? == 0 {
+                return Err(OpError::new("`size` must be at least 1").attribute("size"));
+            }
+            Ok(smallvec![input.clone()])
+        },
+        // Square, `size` additions, mean, `alpha`, `k`, power, quotient.
+        work: |call| operations(call, 6 + u128::from(call.size("size").unwrap_or(0))),
+        // As `torch.nn.functional` writes it: the padded squares, that the average pool keeps, the
+        // base of the power, and both sides of the quotient.
+        saved: |call, saved| {
+            saved.argument(call, 0);
+            let Ok(ty) = call.ty(0) else { return };
+            let channels = ty.shape.sizes()[1];
+            let size = call.size("size").unwrap_or(1);
+            let padded = ty.shape.elements() / channels.max(1)
+                * channels.saturating_add(size.saturating_sub(1));
+            saved.extra("padded squares", padded, ty.dtype);
+            saved.extra("base", ty.shape.elements(), ty.dtype);
+            saved.extra("divisor", ty.shape.elements(), ty.dtype);
+        },
+        interval: |call, ranges| {
+            let number = |name| call.float(name).unwrap_or(f64::NAN);
+            let (alpha, beta, k) = (number("alpha"), number("beta"), number("k"));
+            if !(alpha >= 0.0 && beta >= 0.0 && k > 0.0) {
+                return Interval::ANYTHING;
+            }
+            range(ranges, 0) * Interval::new(0.0, k.powf(-beta))
+        },
+        moments: |call, moments| {
+            let input = (*moments.first()?)?;
+            let scale = response_scale(call, input)?;
+            Some(Moments::new(
+                input.mean * scale,
+                input.variance * scale * scale,
+            ))
+        },
+        gradient_gain: |call, position, moments| {
+            (position == 0).then_some(())?;
+            Some(response_scale(call, (*moments.first()?)?)?.powi(2))
+        },
+        ..BASE
+    },
+];
+
+const AFFINE: &[Operand] = &[operand("input"), optional("weight"), optional("bias")];
+
+/// In the order of ATen's `batch_norm`.
+const TRACKED: &[Operand] = &[
+    operand("input"),
+    optional("weight"),
+    optional("bias"),
+    optional("running_mean"),
+    optional("running_var"),
+    optional("num_batches_tracked"),
+];
+
+const EPS: Attribute = attribute(
+    "eps",
+    AttributeKind::Float,
+    Default::Float(1e-5),
+    "added to the variance",
+);
+const MOMENTUM: Attribute = attribute(
+    "momentum",
+    AttributeKind::Float,
+    Default::Float(0.1),
+    "weight of a new batch in the running statistics",
+);
+const NORMALIZED_SHAPE: Attribute = attribute(
+    "normalized_shape",
+    AttributeKind::Sizes,
+    Default::None,
+    "the last sizes of the input; its last size where not given",
+);
+const ELEMENTWISE_AFFINE: Attribute = attribute(
+    "elementwise_affine",
+    AttributeKind::Boolean,
+    Default::Boolean(true),
+    "whether to multiply by a weight",
+);
+
+const fn affine(default: bool) -> Attribute {
+    let summary = "whether to multiply by a weight and add a bias";
+    attribute(
+        "affine",
+        AttributeKind::Boolean,
+        Default::Boolean(default),
+        summary,
+    )
+}
+
+const fn tracking(default: bool) -> Attribute {
+    let summary = "whether to keep running statistics for evaluation";
+    attribute(
+        "track_running_stats",
+        AttributeKind::Boolean,
+        Default::Boolean(default),
+        summary,
+    )
+}
+
+/// Normalised by the statistics of the input itself.
+const STANDARDISED: Op = Op {
+    moments: |call, moments| affine_moments(call, moments, standardised_moments(call, moments)?),
+    gradient_gain: |call, position, moments| {
+        let variance = (*moments.first()?)?.variance;
+        scaled_gain(call, position, moments, variance)
+    },
+    ..BASE
+};
+
+/// Whether the statistics are those of the input, not running ones.
+fn uses_batch(call: &Call) -> bool {
+    call.training || !call.has(3)
+}
+
+/// What is added to the variance or mean square.
+fn eps(call: &Call) -> f64 {
+    call.float("eps").unwrap_or_else(|| match call.dtype(0) {
+        Ok(Dtype::Float64) => f64::EPSILON,
+        _ => f64::from(f32::EPSILON),
+    })
+}
+
+/// The size of the second axis of an input of at least `rank` axes.
+fn channels(call: &Call, rank: usize) -> Result<u64, OpError> {
+    let input = call.shape(0)?;
+    if input.rank() < rank || input.rank() > 5 {
+        let positions = if rank > 2 { ", positions …" } else { ", …" };
+        let message = format!(
+            "`{}` takes [batch, channels{positions}], but its input is {input}",
+            call.op.name
+        );
+        return Err(OpError::new(message).operands([0]));
+    }
+    let channels = input.sizes()[1];
+    for name in ["num_features", "num_channels"] {
+        if call.op.attribute_position(name).is_some()
+            && let Some(given) = call.integer(name)
+            && given != channels as i64
+        {
+            let message = format!("`{name}` is {given}, but the input {input} has {channels}");
+            let position = call.op.attribute_position(name).unwrap_or(0);
+            let name = call.op.attributes[position].name;
+            return Err(OpError::new(message).operands([0]).attribute(name));
+        }
+    }
+    Ok(channels)
+}
+
+/// Elements of each channel.
+fn per_channel(call: &Call) -> u64 {
+    channels(call, 2).map_or(0, |channels| call.elements(0) / channels.max(1))
+}
+
+fn affine_parameters(
+    call: &Call,
+    channels: u64,
+) -> Result<SmallVec<[ParameterDefinition; 2]>, OpError> {
+    if !call.boolean("affine") {
+        return Ok(SmallVec::new());
+    }
+    Ok(smallvec![
+        ParameterDefinition::new(1, "weight", [channels], Init::Constant(1.0)),
+        ParameterDefinition::new(2, "bias", [channels], Init::Constant(0.0)),
+    ])
+}
+
+fn tracked_parameters(
+    call: &Call,
+    channels: u64,
+) -> Result<SmallVec<[ParameterDefinition; 2]>, OpError> {
+    let mut parameters = affine_parameters(call, channels)?;
+    if call.boolean("track_running_stats") {
+        // Of the model's type: `model.half()` casts floating point buffers too.
+        let statistic = |position, name: &'static str, value| ParameterDefinition {
+            buffer: true,
+            ..ParameterDefinition::new(position, name, [channels], Init::Constant(value))
+        };
+        parameters.push(statistic(3, "running_mean", 0.0));
+        parameters.push(statistic(4, "running_var", 1.0));
+        parameters.push(ParameterDefinition::buffer(
+            5,
+            "num_batches_tracked",
+            Shape::scalar(),
+            Dtype::Int64,
+            0.0,
+        ));
+    }
+    Ok(parameters)
+}
+
+fn fits(call: &Call, position: usize, expected: &Shape) -> Result<(), OpError> {
+    if let Some(argument) = call.argument(position)
+        && argument.ty.shape != *expected
+    {
+        let message = format!(
+            "`{}` of `{}` is {}, but must be {expected} for the input {}",
+            call.op.operand_name(position),
+            call.op.name,
+            argument.ty.shape,
+            call.shape(0)?
+        );
+        return Err(OpError::new(message).operands([position, 0]));
+    }
+    Ok(())
+}
+
+fn floating(call: &Call) -> Result<Outputs, OpError> {
+    let input = call.ty(0)?;
+    if !input.dtype.is_float() {
+        let message = format!(
+            "`{}` needs floating point, but its input is {input}",
+            call.op.name
+        );
+        return Err(OpError::new(message)
+            .operands([0])
+            .help("cast it with `to`"));
+    }
+    Ok(smallvec![input.clone()])
+}
+
+/// The input's own type, if weight, bias and statistics have one element for each channel.
+fn infer_channels(call: &Call, rank: usize) -> Result<Outputs, OpError> {
+    let expected = Shape::from([channels(call, rank)?]);
+    for position in 1..call.arguments.len().min(5) {
+        fits(call, position, &expected)?;
+    }
+    floating(call)
+}
+
+/// The input's own type, if the operands at `positions` have the normalised shape.
+fn infer_shaped(call: &Call, positions: &[usize]) -> Result<Outputs, OpError> {
+    let expected = normalized_shape(call)?;
+    for &position in positions {
+        fits(call, position, &expected)?;
+    }
+    floating(call)
+}
+
+/// The sizes that are normalised together: the last ones of the input.
+fn normalized_shape(call: &Call) -> Result<Shape, OpError> {
+    let input = call.shape(0)?;
+    let Some(&last) = input.sizes().last() else {
+        let message = format!(
+            "`{}` needs at least one axis, but its input is a scalar",
+            call.op.name
+        );
+        return Err(OpError::new(message).operands([0]));
+    };
+    let Some(given) = call.integers("normalized_shape") else {
+        return Ok(Shape::from([last]));
+    };
+    let shape: Option<Shape> = given.iter().map(|&size| u64::try_from(size).ok()).collect();
+    let shown = shape.unwrap_or_default();
+    let from = input.rank().checked_sub(shown.rank());
+    match from.map(|from| &input.sizes()[from..]) {
+        Some(end) if !given.is_empty() && end == shown.sizes() => Ok(shown),
+        end => {
+            let end = end.map_or_else(|| input.clone(), Shape::from);
+            let message = match given.is_empty() {
+                true => "`normalized_shape` names no axis".to_owned(),
+                false => {
+                    format!("`normalized_shape` is {shown}, but the input {input} ends in {end}")
+                }
+            };
+            Err(OpError::new(message)
+                .operands([0])
+                .attribute("normalized_shape"))
+        }
+    }
+}
+
+/// How many times the normalised shape stands in the input.
+fn rows(call: &Call) -> u64 {
+    let each = normalized_shape(call).map_or(1, |shape| shape.elements());
+    call.elements(0) / each.max(1)
+}
+
+/// Keeps statistics, in at least float32.
+fn statistics(call: &Call, saved: &mut Saved, names: &[&'static str], count: u64) {
+    let dtype = match call.dtype(0) {
+        Ok(Dtype::Float64) => Dtype::Float64,
+        _ => Dtype::Float32,
+    };
+    for name in names {
+        saved.extra(name, count, dtype);
+    }
+}
+
+/// `statistics`, subtracting and scaling, weight and bias, for every element.
+fn normalising_work(call: &Call, statistics: u128) -> Work {
+    operations(
+        call,
+        statistics + 2 + u128::from(call.has(1)) + u128::from(call.has(2)),
+    )
+}
+
+/// The range of `(x − mean)/√(variance + eps)` over `count` elements: at most `√(count − 1)`, which
+/// one outlier among equals reaches, and at most the width of the input's range over `√eps`.
+fn standardised(call: &Call, ranges: &[Interval], count: u64) -> Interval {
+    let (input, eps) = (range(ranges, 0), eps(call));
+    let outlier = (count.saturating_sub(1) as f64).sqrt();
+    let width = input.high - input.low;
+    let bound = match eps > 0.0 {
+        true => outlier.min(width / eps.sqrt()),
+        false => outlier,
+    };
+    Interval::new(0.0 - bound, bound).or_non_finite(eps <= 0.0)
+}
+
+/// The range after normalisation by running statistics, of which the variance is not negative.
+fn by_running_statistics(call: &Call, ranges: &[Interval]) -> Interval {
+    let variance = range(ranges, 4).clamped(0.0, f64::INFINITY) + Interval::point(eps(call));
+    (range(ranges, 0) - range(ranges, 3)) / variance.map_increasing(f64::sqrt)
+}
+
+fn affine_interval(call: &Call, ranges: &[Interval], mut scaled: Interval) -> Interval {
+    if call.has(1) {
+        scaled = scaled * range(ranges, 1);
+    }
+    if call.op.operands.len() > 2 && call.has(2) {
+        scaled = scaled + range(ranges, 2);
+    }
+    scaled
+}
+
+fn standardised_moments(call: &Call, moments: &[Option<Moments>]) -> Option<Moments> {
+    let variance = (*moments.first()?)?.variance;
+    Some(Moments::new(
+        0.0,
+        variance / (variance + eps(call)).max(f64::MIN_POSITIVE),
+    ))
+}
+
+fn by_running_moments(call: &Call, moments: &[Option<Moments>]) -> Option<Moments> {
+    let (input, mean) = ((*moments.first()?)?, (*moments.get(3)?)?);
+    let scale = 1.0 / ((*moments.get(4)?)?.mean.max(0.0) + eps(call)).sqrt();
+    let shifted = Moments::new(input.mean - mean.mean, input.variance + mean.variance);
+    Some(Moments::new(
+        shifted.mean * scale,
+        shifted.variance * scale * scale,
+    ))
+}
+
+fn affine_moments(
+    call: &Call,
+    moments: &[Option<Moments>],
+    mut scaled: Moments,
+) -> Option<Moments> {
+    if call.has(1) {
+        scaled = multilinear::moments([Some(scaled), *moments.get(1)?], 1.0)?;
+    }
+    if call.op.operands.len() > 2 && call.has(2) {
+        let bias = (*moments.get(2)?)?;
+        scaled = Moments::new(scaled.mean + bias.mean, scaled.variance + bias.variance);
+    }
+    Some(scaled)
+}
+
+/// `E[weight²] / (variance + eps)`, the gradient through the statistics left out: it is smaller by
+/// the number of elements that share them.
+fn scaled_gain(
+    call: &Call,
+    position: usize,
+    moments: &[Option<Moments>],
+    variance: f64,
+) -> Option<f64> {
+    (position == 0).then_some(())?;
+    let weight = match call.has(1) {
+        true => (*moments.get(1)?)?.square(),
+        false => 1.0,
+    };
+    let gain = weight / (variance + eps(call));
+    gain.is_finite().then_some(gain)
+}
+
+/// `(k + alpha · E[x²])^-beta`.
+fn response_scale(call: &Call, input: Moments) -> Option<f64> {
+    let (alpha, beta, k) = (call.float("alpha")?, call.float("beta")?, call.float("k")?);
+    let scale = (k + alpha * input.square()).powf(-beta);
+    scale.is_finite().then_some(scale)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::cases::{
+        Random, check, check_intervals, check_parameters, check_saved, with,
+    };
+    use super::*;
+
+    #[test]
+    fn shapes_and_errors() {
+        check(&[
+            ("batch_norm([2, 3])", "float32 [2, 3]"),
+            ("batch_norm(bfloat16 [2, 3, 4, 5])", "bfloat16 [2, 3, 4, 5]"),
+            (
+                "batch_norm([3])",
+                "error: `batch_norm` takes [batch, channels, …], but its input is [3]",
+            ),
+            (
+                "batch_norm([2, 3, 4], num_features=4)",
+                "error: `num_features` is 4, but the input [2, 3, 4] has 3",
+            ),
+            (
+                "batch_norm([2, 3, 4], [4])",
+                "error: `weight` of `batch_norm` is [4], but must be [3] for the input [2, 3, 4]",
+            ),
+            (
+                "batch_norm(int64 [2, 3])",
+                "error: `batch_norm` needs floating point, but its input is int64 [2, 3]",
+            ),
+            ("layer_norm([2, 3, 4])", "float32 [2, 3, 4]"),
+            (
+                "layer_norm([2, 3, 4], normalized_shape=[3, 4])",
+                "float32 [2, 3, 4]",
+            ),
+            (
+                "layer_norm([2, 3, 4], normalized_shape=3)",
+                "error: `normalized_shape` is [3], but the input [2, 3, 4] ends in [4]",
+            ),
+            (
+                "layer_norm([4], normalized_shape=[3, 4])",
+                "error: `normalized_shape` is [3, 4], but the input [4] ends in [4]",
+            ),
+            (
+                "layer_norm([])",
+                "error: `layer_norm` needs at least one axis, but its input is a scalar",
+            ),
+            ("group_norm([2, 6, 4], num_groups=3)", "float32 [2, 6, 4]"),
+            (
+                "group_norm([2, 6, 4], num_groups=4)",
+                "error: 6 channels do not divide into 4 groups",
+            ),
+            (
+                "instance_norm([2, 6])",
+                "error: `instance_norm` takes [batch, channels, positions …], but its input is [2, 6]",
+            ),
+            ("rms_norm([2, 6])", "float32 [2, 6]"),
+            (
+                "local_response_norm([2, 6, 4], size=3)",
+                "float32 [2, 6, 4]",
+            ),
+        ]);
+        check_parameters(&[
+            (
+                "batch_norm([2, 3, 4])",
+                "weight [3], bias [3], (running_mean [3]), (running_var [3]), (num_batches_tracked [])",
+            ),
+            (
+                "batch_norm([2, 3, 4], affine=false, track_running_stats=false)",
+                "",
+            ),
+            (
+                "layer_norm([2, 3, 4], normalized_shape=[3, 4])",
+                "weight [3, 4], bias [3, 4]",
+            ),
+            ("layer_norm([2, 3, 4], bias=false)", "weight [4]"),
+            ("layer_norm([2, 3, 4], elementwise_affine=false)", ""),
+            (
+                "group_norm([2, 6, 4], num_groups=3)",
+                "weight [6], bias [6]",
+            ),
+            ("instance_norm([2, 6, 4])", ""),
+            ("rms_norm([2, 6])", "weight [6]"),
+        ]);
+    }
+
+    /// What PyTorch 2.15's `saved_tensors_hooks` showed on (fake) CUDA tensors.
+    #[test]
+    fn input_and_statistics_are_kept() {
+        check_saved(&[
+            (
+                "batch_norm([2, 3, 4])",
+                "input, weight, running_mean, running_var, mean: 3 float32, invstd: 3 float32",
+            ),
+            (
+                "batch_norm([2, 3, 4]) eval",
+                "input, weight, running_mean, running_var",
+            ),
+            (
+                "layer_norm(bfloat16 [2, 3, 4])",
+                "input, weight, bias, mean: 6 float32, rstd: 6 float32",
+            ),
+            ("rms_norm([2, 3, 4])", "input, weight, rstd: 6 float32"),
+            (
+                "group_norm(bfloat16 [2, 6, 4], num_groups=3)",
+                "input, weight, mean: 6 bfloat16, rstd: 6 bfloat16",
+            ),
+            (
+                "instance_norm([2, 6, 4], affine=true)",
+                "input, weight: 12 float32, mean: 12 float32, invstd: 12 float32",
+            ),
+            (
+                "local_response_norm([2, 6, 4], size=3)",
+                "input, padded squares: 64 float32, base: 48 float32, divisor: 48 float32",
+            ),
+        ]);
+    }
+
+    #[test]
+    fn ranges_are_bounded_by_the_outlier_and_by_eps() {
+        let wide = (-1e9, 1e9);
+        check_intervals(&[
+            (
+                "layer_norm([2, 17], elementwise_affine=false)",
+                &[wide],
+                "[-4, 4]",
+            ),
+            (
+                "layer_norm([2, 17])",
+                &[wide, (1.0, 2.0), (-1.0, 1.0)],
+                "[-9, 9]",
+            ),
+            (
+                "layer_norm([2, 17], elementwise_affine=false, eps=0)",
+                &[wide],
+                "[-4, 4]?",
+            ),
+            (
+                "layer_norm([2, 17], elementwise_affine=false, eps=0.25)",
+                &[(1.0, 2.0)],
+                "[-2, 2]",
+            ),
+            ("batch_norm([2, 3, 5], affine=false)", &[wide], "[-3, 3]"),
+            ("batch_norm([1, 3, 1], affine=false)", &[wide], "[0, 0]"),
+            (
+                "group_norm([2, 6, 5], num_groups=3)",
+                &[wide, (1.0, 1.0), (0.0, 0.0)],
+                "[-3, 3]",
+            ),
+            ("instance_norm([2, 6, 5])", &[wide], "[-2, 2]"),
+            (
+                "rms_norm([2, 16], elementwise_affine=false)",
+                &[(-1.0, 1e9)],
+                "[-4, 4]",
+            ),
+            (
+                "rms_norm([2, 16], elementwise_affine=false)",
+                &[(0.0, 1e9)],
+                "[0, 4]",
+            ),
+            (
+                "rms_norm([2, 16], elementwise_affine=false, eps=0)",
+                &[(0.0, 1e9)],
+                "[0, 4]?",
+            ),
+            (
+                "rms_norm([2, 16], elementwise_affine=false, eps=0)",
+                &[(1.0, 1e9)],
+                "[0, 4]",
+            ),
+            (
+                "batch_norm([2, 3], eps=0.25) eval",
+                &[
+                    (-1.0, 2.0),
+                    (1.0, 1.0),
+                    (0.0, 0.0),
+                    (0.0, 0.0),
+                    (2.0, 3.75),
+                    (0.0, 9.0),
+                ],
+                "[-0.6667, 1.3333]",
+            ),
+            (
+                "batch_norm([2, 3], eps=0) eval",
+                &[
+                    (-1.0, 2.0),
+                    (1.0, 1.0),
+                    (0.0, 0.0),
+                    (0.0, 0.0),
+                    (0.0, 1.0),
+                    (0.0, 9.0),
+                ],
+                "[-∞, ∞]?",
+            ),
+            (
+                "local_response_norm([2, 6, 4], size=3, k=4, beta=0.5)",
+                &[(-2.0, 4.0)],
+                "[-1, 2]",
+            ),
+        ]);
+    }
+
+    /// Whatever the elements, normalised ones lie in the range.
+    #[test]
+    fn normalised_values_lie_in_the_range() {
+        let mut random = Random(7);
+        for round in 0..500 {
+            let scale = 10f64.powf(random.uniform(-6.0, 6.0));
+            let mut row: Vec<f64> = (0..5).map(|_| random.normal() * scale).collect();
+            if round % 3 == 0 {
+                row[1..].fill(random.normal());
+            }
+            let (low, high) = row.iter().fold((f64::MAX, f64::MIN), |(low, high), &x| {
+                (low.min(x), high.max(x))
+            });
+            let mean = row.iter().sum::<f64>() / 5.0;
+            let square = |shift: f64| row.iter().map(|x| (x - shift).powi(2)).sum::<f64>() / 5.0;
+            let cases = [("layer_norm", mean, 1e-5), ("rms_norm", 0.0, 1e-5)];
+            for (name, shift, eps) in cases {
+                let text = format!("{name}([1, 5], elementwise_affine=false, eps={eps})");
+                let range = with(&text, |call| {
+                    (call.op.interval)(call, &[Interval::new(low, high)])
+                })
+                .unwrap()
+                .widened(1e-12);
+                for x in &row {
+                    let y = (x - shift) / (square(shift) + eps).sqrt();
+                    assert!(range.contains(y), "{text} {row:?}: {y} in {range}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn variance_becomes_one() {
+        let moments = |mean, variance| Some(Moments::new(mean, variance));
+        let given = [moments(3.0, 4.0), moments(1.0, 0.0), moments(0.5, 0.0)];
+        with("layer_norm([2, 3], eps=0)", |call| {
+            assert_eq!((call.op.moments)(call, &given), moments(0.5, 1.0));
+            assert_eq!((call.op.gradient_gain)(call, 0, &given), Some(0.25));
+        })
+        .unwrap();
+        with("rms_norm([2, 3], eps=0)", |call| {
+            let out = (call.op.moments)(call, &given).unwrap();
+            assert!((out.square() - 1.0).abs() < 1e-12, "{out:?}");
+        })
+        .unwrap();
+    }
+}
