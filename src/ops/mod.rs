@@ -20,6 +20,7 @@ mod laws;
 pub mod pointwise;
 mod registry;
 
+mod activation;
 mod arithmetic;
 mod comparison;
 mod contraction;
@@ -30,6 +31,8 @@ mod linear;
 mod matmul;
 mod multilinear;
 mod norm;
+mod rectifier;
+mod softmax;
 mod unary;
 mod window;
 

@@ -8,6 +8,7 @@ use super::Op;
 
 /// Every family's table, by the name of its file.
 pub static FAMILIES: &[(&str, &[Op])] = &[
+    ("activation", super::activation::OPS),
     ("arithmetic", super::arithmetic::OPS),
     ("comparison", super::comparison::OPS),
     ("conv", super::conv::OPS),
@@ -16,6 +17,8 @@ pub static FAMILIES: &[(&str, &[Op])] = &[
     ("linear", super::linear::OPS),
     ("matmul", super::matmul::OPS),
     ("norm", super::norm::OPS),
+    ("rectifier", super::rectifier::OPS),
+    ("softmax", super::softmax::OPS),
     ("unary", super::unary::OPS),
 ];
 
