@@ -1,5 +1,7 @@
 //! Documents, errors and the way back to the source.
 
+mod differential;
+
 use std::fmt::Write;
 
 use super::*;
