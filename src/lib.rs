@@ -8,6 +8,7 @@ pub mod diag;
 pub mod facts;
 pub mod formula;
 pub mod graph;
+pub mod lower;
 pub mod ops;
 pub mod quantity;
 pub mod render;

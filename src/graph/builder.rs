@@ -195,6 +195,11 @@ impl Builder {
         }
     }
 
+    /// The layer that is open.
+    pub fn current_layer(&self) -> Option<LayerId> {
+        self.layers.last().copied()
+    }
+
     /// Marks a layer as recomputed in the backward pass.
     pub fn checkpoint(&mut self, layer: LayerId) {
         self.graph.layers[layer.0 as usize].checkpointed = true;

@@ -35,8 +35,12 @@ pub(super) enum Value {
     Op(&'static Op),
     /// An op, to be called with the tensor in front of the dot as first operand.
     Method(&'static Op, TensorId),
+    /// A cast of the tensor in front of the dot: `x.float`.
+    Cast(Dtype, TensorId),
     /// A block, to be called.
     Block(u32),
+    /// A dotted name that may yet become the path of a parameter.
+    Path(SmolStr),
     /// The trace of an error already reported.
     Faulty,
 }
@@ -73,17 +77,29 @@ impl Value {
             Value::List(_) => "a list",
             Value::Slice(..) => "a slice",
             Value::Module => "a module",
-            Value::Op(_) | Value::Method(..) => "a function",
+            Value::Op(_) | Value::Method(..) | Value::Cast(..) => "a function",
             Value::Block(_) => "a block",
-            Value::Faulty => "unknown",
+            Value::Path(_) | Value::Faulty => "unknown",
         }
     }
 }
 
 /// The prefixes under which NumPy's and PyTorch's functions are known.
 const MODULES: [&str; 14] = [
-    "np", "numpy", "torch", "F", "nn", "math", "functional", "linalg", "special", "fft", "jnp",
-    "jax", "scipy", "ops",
+    "np",
+    "numpy",
+    "torch",
+    "F",
+    "nn",
+    "math",
+    "functional",
+    "linalg",
+    "special",
+    "fft",
+    "jnp",
+    "jax",
+    "scipy",
+    "ops",
 ];
 
 /// A name that means the same in every formula: a constant, a module, an element type or an op.

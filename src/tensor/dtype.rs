@@ -6,10 +6,11 @@
 use std::fmt;
 
 /// An element type, by PyTorch's name.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 #[allow(missing_docs)]
 pub enum Dtype {
     Float64,
+    #[default]
     Float32,
     Float16,
     Bfloat16,

@@ -1,0 +1,82 @@
+//! A lowered model, and where its parts were written.
+
+use crate::graph::{DefinitionId, Graph, LayerId, NodeId};
+use crate::source::Span;
+use crate::spec::Spec;
+use crate::spec::dims::DimValues;
+use crate::tensor::Dtype;
+
+/// A model: its graph, and the numbers that it was built with.
+#[derive(Debug, Clone, Default)]
+pub struct Model {
+    /// The op graph.
+    pub graph: Graph,
+    /// The values of the dims.
+    pub dims: DimValues,
+    /// The element type of parameters where nothing else is said.
+    pub dtype: Dtype,
+}
+
+/// A place in a spec: its symbol, and the bytes that it stands for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Place {
+    /// The symbolic place: `layers.decoder.ln_1.eps`.
+    pub path: String,
+    /// The range of the text; `None` where it is nowhere written.
+    pub span: Option<Span>,
+}
+
+impl Model {
+    /// The place of a layer: its name or, without one, its op or formula.
+    pub fn layer_place(&self, spec: &Spec, layer: LayerId) -> Place {
+        let definition = self.graph.layer(layer).definition;
+        Place {
+            path: definition_path(spec, definition),
+            span: definition_span(spec, definition),
+        }
+    }
+
+    /// The place of a call: its sub-expression in a formula, or the op of its layer.
+    pub fn node_place(&self, spec: &Spec, node: NodeId) -> Place {
+        let node = self.graph.node(node);
+        let definition = self.graph.layer(node.layer).definition;
+        let body = spec
+            .definitions
+            .get(definition.0 as usize)
+            .map(|layer| layer.body_span);
+        Place {
+            path: definition_path(spec, definition),
+            span: node.span.or(body),
+        }
+    }
+
+    /// The place of an attribute's value, or of the call where the attribute is not written.
+    pub fn attribute_place(&self, spec: &Spec, node: NodeId, name: &str) -> Place {
+        let mut place = self.node_place(spec, node);
+        let call = self.graph.node(node);
+        let definition = self.graph.layer(call.layer).definition;
+        let entry = call
+            .op
+            .attribute_position(name)
+            .and_then(|at| spec.definitions.get(definition.0 as usize)?.attribute(at));
+        if let (Some(entry), None) = (entry, call.span) {
+            place.path.push('.');
+            place.path.push_str(name);
+            place.span = Some(entry.span);
+        }
+        place
+    }
+}
+
+fn definition_path(spec: &Spec, definition: DefinitionId) -> String {
+    if (definition.0 as usize) < spec.definitions.len() {
+        spec.definition_path(definition)
+    } else {
+        String::new()
+    }
+}
+
+fn definition_span(spec: &Spec, definition: DefinitionId) -> Option<Span> {
+    let layer = spec.definitions.get(definition.0 as usize)?;
+    Some(layer.name_span.unwrap_or(layer.body_span))
+}
