@@ -5,6 +5,7 @@
 
 pub mod device;
 pub mod diag;
+pub mod engine;
 pub mod facts;
 pub mod formula;
 pub mod graph;
@@ -12,6 +13,7 @@ pub mod lower;
 pub mod ops;
 pub mod quantity;
 pub mod render;
+pub mod rules;
 pub mod source;
 pub mod spec;
 pub mod tensor;

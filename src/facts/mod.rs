@@ -1,5 +1,58 @@
 //! Passes that compute what is so, and never judge: order, cost, memory, numbers, communication.
 //!
-//! Facts return values; whether a value is a fault is decided by the rules.
+//! Facts return values; whether a value is a fault is decided by the rules. Each pass is computed
+//! once, when something first asks for it.
 
+pub mod cost;
+pub mod liveness;
 pub mod order;
+
+use std::cell::OnceCell;
+
+use crate::graph::Graph;
+use crate::lower::Model;
+use crate::spec::Spec;
+use crate::spec::run::Run;
+
+/// All facts about a model and its planned run, each computed on first use.
+pub struct Facts<'a> {
+    /// The spec.
+    pub spec: &'a Spec,
+    /// The lowered model.
+    pub model: &'a Model,
+    cost: OnceCell<cost::Cost>,
+    liveness: OnceCell<liveness::Liveness>,
+}
+
+impl<'a> Facts<'a> {
+    /// Nothing computed yet.
+    pub fn new(spec: &'a Spec, model: &'a Model) -> Facts<'a> {
+        Facts {
+            spec,
+            model,
+            cost: OnceCell::new(),
+            liveness: OnceCell::new(),
+        }
+    }
+
+    /// The model's graph.
+    pub fn graph(&self) -> &'a Graph {
+        &self.model.graph
+    }
+
+    /// The planned run.
+    pub fn run(&self) -> &'a Run {
+        &self.spec.run
+    }
+
+    /// Parameters, FLOPs and bytes moved.
+    pub fn cost(&self) -> &cost::Cost {
+        self.cost.get_or_init(|| cost::Cost::of(self.graph()))
+    }
+
+    /// Which nodes the outputs depend on.
+    pub fn liveness(&self) -> &liveness::Liveness {
+        self.liveness
+            .get_or_init(|| liveness::Liveness::of(self.graph()))
+    }
+}

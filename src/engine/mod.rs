@@ -1,0 +1,114 @@
+//! From source text to sorted findings: parse → read → lower → facts → rules → suppress → sort.
+//!
+//! The engine does no I/O: texts are handed in, and where a spec extends another one, a function
+//! that fetches it is.
+
+mod levels;
+mod load;
+mod suppress;
+
+use rustc_hash::FxHashMap;
+
+pub use levels::{LevelOverride, Levels};
+pub use load::{Fetch, Loaded, Overlay, load};
+
+use crate::device::Catalogue;
+use crate::diag::{Finding, Sink, fingerprint, order};
+use crate::facts::Facts;
+use crate::lower::{Model, lower};
+use crate::rules::{self, Context};
+use crate::source::{Sources, Span};
+use crate::spec::{Spec, names};
+
+/// A spec, its model, and what there is to say about them.
+#[derive(Debug)]
+pub struct Checked {
+    /// The spec as it was read.
+    pub spec: Spec,
+    /// The model that it describes.
+    pub model: Model,
+    /// The findings, sorted; suppressed ones are among them and marked.
+    pub findings: Vec<Finding>,
+}
+
+/// Reads and lowers a loaded document, without running rules. The sink gets what is wrong.
+pub fn read(loaded: Loaded, sink: &mut Sink) -> (Spec, Model) {
+    for finding in loaded.findings {
+        sink.push(finding);
+    }
+    let spec = Spec::read(loaded.document, sink);
+    let model = lower(&spec, &[], sink);
+    (spec, model)
+}
+
+/// Checks a loaded document: reads it, lowers it, and runs every rule.
+pub fn check(loaded: Loaded, sources: &Sources, levels: &Levels) -> Checked {
+    let mut sink = Sink::new();
+    let (spec, model) = read(loaded, &mut sink);
+    let device = find_device(&spec, &mut sink);
+    {
+        let facts = Facts::new(&spec, &model);
+        let graph = &model.graph;
+        let run = &spec.run;
+        rules::run(
+            &Context {
+                spec: &spec,
+                model: &model,
+                graph,
+                facts: &facts,
+                run,
+                device,
+            },
+            &mut sink,
+        );
+    }
+    let mut findings = merge_instances(sink.into_findings());
+    suppress::check_names(&spec, &mut findings);
+    levels.apply(&spec, &mut findings);
+    suppress::apply(&spec, &mut findings, levels);
+    order::sort(&mut findings, sources);
+    fingerprint::assign(&mut findings, sources);
+    Checked {
+        spec,
+        model,
+        findings,
+    }
+}
+
+fn find_device(spec: &Spec, sink: &mut Sink) -> Option<&'static crate::device::Device> {
+    let wanted = &spec.run.cluster.device;
+    let name = wanted.value.as_ref()?;
+    match Catalogue::embedded().find(name) {
+        Ok(device) => Some(device),
+        Err(error) => {
+            let level = crate::diag::Level::Error;
+            let message = error.to_string();
+            sink.report(
+                names::UNKNOWN_DEVICE,
+                level,
+                wanted.span,
+                "cluster.device",
+                message,
+            )
+            .help(error.help);
+            None
+        }
+    }
+}
+
+/// Joins findings of one rule at one place: a block that repeats twelve times says it once.
+fn merge_instances(findings: Vec<Finding>) -> Vec<Finding> {
+    let mut kept: Vec<Finding> = Vec::with_capacity(findings.len());
+    let mut seen: FxHashMap<(&'static str, Option<Span>, String), usize> = FxHashMap::default();
+    for finding in findings {
+        let key = (finding.rule, finding.span, finding.path.clone());
+        match seen.get(&key) {
+            Some(&at) if finding.span.is_some() => kept[at].instances += finding.instances,
+            _ => {
+                seen.insert(key, kept.len());
+                kept.push(finding);
+            }
+        }
+    }
+    kept
+}

@@ -1,0 +1,16 @@
+//! `spec/unknown-dim`: see its page.
+
+use crate::diag::Level;
+use crate::rules::{Check, FixKind, Rule};
+use crate::spec::names;
+
+/// The rule.
+pub static RULE: Rule = Rule {
+    name: names::UNKNOWN_DIM,
+    summary: "An expression names a dim that there is not.",
+    level: Level::Error,
+    since: "0.1.0",
+    fix: FixKind::None,
+    check: Check::Reading,
+    page: include_str!("../../../specs/rules/spec/unknown-dim.md"),
+};

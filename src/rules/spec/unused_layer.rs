@@ -1,0 +1,52 @@
+//! `spec/unused-layer`: see its page.
+
+use crate::diag::Level;
+use crate::graph::{LayerId, LayerKind};
+use crate::rules::{Check, Context, FixKind, Reporter, Rule};
+
+/// The rule.
+pub static RULE: Rule = Rule {
+    name: "spec/unused-layer",
+    summary: "No output of the model depends on the layer.",
+    level: Level::Warning,
+    since: "0.1.0",
+    fix: FixKind::None,
+    check: Check::Facts(check),
+    page: include_str!("../../../specs/rules/spec/unused-layer.md"),
+};
+
+fn check(context: &Context<'_>, reporter: &mut Reporter<'_>) {
+    let (graph, liveness) = (context.graph, context.facts.liveness());
+    // Nothing is unused where nothing is known to be used.
+    if !graph
+        .outputs
+        .iter()
+        .any(|&output| graph.producer(output).is_some())
+    {
+        return;
+    }
+    let mut next = 0;
+    for (index, layer) in graph.layers.iter().enumerate() {
+        // A layer inside of one that has been reported says nothing new.
+        if layer.first_node < next || layer.first_node == layer.end_node {
+            continue;
+        }
+        let nodes = (layer.first_node..layer.end_node).map(crate::graph::NodeId);
+        let dead = nodes.clone().all(|node| !liveness.is_live(node));
+        let known = nodes.clone().all(|node| graph.is_known(graph.node(node)));
+        if !dead || !known {
+            continue;
+        }
+        next = layer.end_node;
+        let id = LayerId(index as u32);
+        let what = if layer.kind == LayerKind::Formula {
+            "formula"
+        } else {
+            "layer"
+        };
+        let message = format!("no output depends on the {what} `{}`", graph.layer_path(id));
+        reporter
+            .at(context.model.layer_place(context.spec, id), message)
+            .help("use it, remove it, or name it in `[model] outputs`");
+    }
+}

@@ -1,0 +1,135 @@
+//! Every rule's page is run: each bad spec makes the rule speak, each good one keeps it silent,
+//! and what people see of the bad ones is a snapshot.
+
+use std::path::Path;
+
+use plimsoll::engine::{Levels, Overlay, check, load};
+use plimsoll::render::{Layout, Renderer, Report};
+use plimsoll::rules;
+use plimsoll::source::{SourceFile, Sources};
+
+struct Example {
+    good: bool,
+    text: String,
+}
+
+/// The fenced blocks `toml bad` and `toml good` of a page.
+fn examples(page: &str) -> Vec<Example> {
+    let mut examples = Vec::new();
+    let mut open: Option<Example> = None;
+    for line in page.lines() {
+        match (&mut open, line) {
+            (None, "```toml bad" | "```toml good") => {
+                open = Some(Example {
+                    good: line.ends_with("good"),
+                    text: String::new(),
+                });
+            }
+            (Some(_), "```") => examples.extend(open.take()),
+            (Some(example), line) => {
+                example.text.push_str(line);
+                example.text.push('\n');
+            }
+            (None, _) => {}
+        }
+    }
+    assert!(open.is_none(), "a block is not closed");
+    examples
+}
+
+/// Checks a text and gives the findings as people see them, and the rules that spoke.
+fn run(text: &str) -> (String, Vec<&'static str>) {
+    let mut sources = Sources::default();
+    let file = sources.add(SourceFile::new("example.model.toml", text));
+    let loaded = load(file, &mut sources, &Overlay::default(), &mut |path| {
+        Err(format!("there is no file `{path}`"))
+    });
+    let checked = check(loaded, &sources, &Levels::default());
+    let speaking = checked
+        .findings
+        .iter()
+        .filter(|finding| finding.suppressed.is_none());
+    let rules = speaking.map(|finding| finding.rule).collect();
+    let layout = Layout {
+        colour: false,
+        unicode: true,
+        width: 100,
+    };
+    let full = plimsoll::render::FORMATS[0];
+    (
+        full.to_text(&Report::new(&checked.findings, &sources, 1), layout),
+        rules,
+    )
+}
+
+#[test]
+fn every_page_does_what_it_says() {
+    let only = std::env::var("RULE").ok();
+    for rule in rules::all() {
+        if only
+            .as_deref()
+            .is_some_and(|only| !rule.name.contains(only))
+        {
+            continue;
+        }
+        let examples = examples(rule.page);
+        assert!(
+            examples.iter().any(|e| e.good) && examples.iter().any(|e| !e.good),
+            "{}",
+            rule.name
+        );
+        let mut shown = String::new();
+        for example in examples {
+            let (text, spoke) = run(&example.text);
+            if example.good {
+                assert!(
+                    !spoke.contains(&rule.name),
+                    "{}: a good spec is faulted:\n{text}",
+                    rule.name
+                );
+                let broken = spoke.iter().any(|name| name.starts_with("spec/"));
+                assert!(!broken, "{}: a good spec is broken:\n{text}", rule.name);
+            } else {
+                assert!(
+                    spoke.contains(&rule.name),
+                    "{}: a bad spec passes:\n{text}",
+                    rule.name
+                );
+                shown.push_str(&text);
+            }
+        }
+        let name = rule.name.replace('/', "__");
+        insta::with_settings!({ prepend_module_to_snapshot => false, omit_expression => true }, {
+            insta::assert_snapshot!(name, shown);
+        });
+    }
+}
+
+/// A page has its parts in the order that the others have them in.
+#[test]
+fn pages_have_the_same_parts() {
+    for rule in rules::all() {
+        let heads: Vec<&str> = rule
+            .page
+            .lines()
+            .filter(|line| line.starts_with('#') && !line.starts_with("# plimsoll"))
+            .collect();
+        let title = format!("# {}", rule.name);
+        let mut wanted = vec![
+            title.as_str(),
+            "## What it does",
+            "## Why it matters",
+            "## Bad",
+            "## Good",
+        ];
+        if heads.len() > wanted.len() {
+            wanted.push("## References");
+        }
+        assert_eq!(heads, wanted, "{}", rule.name);
+        assert!(
+            Path::new("specs/rules")
+                .join(format!("{}.md", rule.name))
+                .exists()
+        );
+    }
+}
