@@ -57,14 +57,14 @@ impl Cost {
             let ty = graph.ty(parameter.tensor);
             let bytes = Bytes(ty.bytes());
             if parameter.buffer {
-                cost.buffer_bytes = cost.buffer_bytes + bytes;
+                cost.buffer_bytes += bytes;
                 continue;
             }
             let elements = Elements(ty.shape.elements());
-            cost.parameters = cost.parameters + elements;
-            cost.parameter_bytes = cost.parameter_bytes + bytes;
+            cost.parameters += elements;
+            cost.parameter_bytes += bytes;
             if parameter.trainable {
-                cost.trainable = cost.trainable + elements;
+                cost.trainable += elements;
             }
         }
         cost.nodes.reserve(graph.dag.node_count());
@@ -75,11 +75,11 @@ impl Cost {
                 continue;
             }
             let one = node_cost(graph, id);
-            cost.forward = cost.forward + Flops(one.forward);
-            cost.backward = cost.backward + Flops(one.backward);
-            cost.other_forward = cost.other_forward + Flops(one.other);
-            cost.read = cost.read + Bytes(one.read);
-            cost.written = cost.written + Bytes(one.written);
+            cost.forward += Flops(one.forward);
+            cost.backward += Flops(one.backward);
+            cost.other_forward += Flops(one.other);
+            cost.read += Bytes(one.read);
+            cost.written += Bytes(one.written);
             cost.nodes.push(one);
         }
         cost

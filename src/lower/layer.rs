@@ -195,7 +195,7 @@ impl<'s> Lowering<'s, '_> {
             .filter(|&&id| self.builder.graph().tensor(id).known)?;
         let last = self.builder.graph().ty(tensor).shape.size(-1).unwrap_or(0);
         let sizes: Vec<i64> = match value {
-            AttributeValue::Integer(parts) if parts > 0 && last % parts as u64 == 0 => {
+            AttributeValue::Integer(parts) if parts > 0 && last.is_multiple_of(parts as u64) => {
                 vec![(last / parts as u64) as i64; parts as usize]
             }
             AttributeValue::Integer(parts) => {
@@ -334,7 +334,7 @@ impl<'s> Lowering<'s, '_> {
         if let Some(parameters) = op.parameters {
             let wanted = self
                 .builder
-                .with_call(op, &arguments, &attributes, |call| parameters(call));
+                .with_call(op, &arguments, &attributes, parameters);
             let wanted = match wanted {
                 Ok(wanted) => wanted,
                 Err(error) => {
