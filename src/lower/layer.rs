@@ -364,9 +364,7 @@ impl<'s> Lowering<'s, '_> {
                     Some(init) if is_weight && !parameter.buffer => init,
                     _ => parameter.init,
                 };
-                let Some(ty) = self.parameter_type(parameter.shape, dtype, place) else {
-                    return None;
-                };
+                let ty = self.parameter_type(parameter.shape, dtype, place)?;
                 let name = match span {
                     // Several calls of one formula may own parameters of the same name.
                     Some(_) => smol_str::format_smolstr!("{}.{}", op.name, parameter.name),
