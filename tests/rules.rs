@@ -4,7 +4,7 @@
 use std::path::Path;
 
 use plimsoll::engine::{Levels, Overlay, check, load};
-use plimsoll::render::{Layout, Renderer, Report};
+use plimsoll::render::{Layout, Report};
 use plimsoll::rules;
 use plimsoll::source::{SourceFile, Sources};
 
