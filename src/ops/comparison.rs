@@ -1,6 +1,7 @@
 //! Comparisons, logic and bits, element by element. None of them has a gradient.
 
 use super::definition::{BASE, Element, like_first, unknown_gain, unknown_moments};
+use super::layout::preserved;
 use super::pointwise::{INPUT_OTHER, binary, broadcast_boolean, broadcast_promoted, range, refuse};
 use super::{Call, Op, OpError, Outputs};
 use crate::tensor::{Dtype, Interval};
@@ -66,6 +67,7 @@ pub static OPS: &[Op] = &[
             refuse(call, [0], "floats", Dtype::is_float)?;
             like_first(call)
         },
+        layout: preserved,
         differentiable: false,
         interval: |call, ranges| match call.dtype(0) {
             Ok(Dtype::Bool) => negated(range(ranges, 0)),
@@ -110,6 +112,7 @@ const fn question(name: &'static str, summary: &'static str, element: Element) -
         summary,
         infer: broadcast_boolean,
         differentiable: false,
+        layout: preserved,
         element: Some(element),
         interval: |_, _| Interval::new(0.0, 1.0),
         ..BASE
@@ -123,6 +126,7 @@ const fn bitwise(name: &'static str, summary: &'static str, element: Element) ->
         operands: INPUT_OTHER,
         infer: bitwise_type,
         differentiable: false,
+        layout: preserved,
         element: Some(element),
         interval: bits,
         ..BASE

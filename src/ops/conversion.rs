@@ -6,6 +6,7 @@ use super::definition::{
     BASE, Default, attribute, no_work, operand, same_interval, same_moments, save_input, unit_gain,
     unknown_gain,
 };
+use super::layout::{self, is_contiguous};
 use super::pointwise::{function, increasing_exactly, keep, range, refuse};
 use super::{AttributeKind, Call, Op, OpError};
 use crate::tensor::{Dtype, Interval, TensorType};
@@ -25,6 +26,7 @@ pub static OPS: &[Op] = &[
                 dtype: call.promoted_dtype_of([1, 2]),
             }])
         },
+        layout: layout::preserved,
         element: Some(|_, x| if x[0] != 0.0 { x[1] } else { x[2] }),
         saved: |call, saved| keep(call, saved, 0),
         interval: |_, ranges| {
@@ -58,6 +60,7 @@ pub static OPS: &[Op] = &[
                 dtype: call.dtype(0)?,
             }])
         },
+        layout: layout::preserved,
         element: Some(|call, x| if x[1] != 0.0 { fill(call) } else { x[0] }),
         saved: |call, saved| keep(call, saved, 1),
         interval: |call, ranges| {
@@ -114,6 +117,7 @@ pub static OPS: &[Op] = &[
     Op {
         name: "nan_to_num",
         summary: "NaN and infinities replaced by numbers",
+        layout: layout::preserved,
         attributes: &[
             attribute("nan", AttributeKind::Float, Default::Float(0.0), "for NaN"),
             attribute(
@@ -154,6 +158,11 @@ pub static OPS: &[Op] = &[
                 dtype,
             }])
         },
+        // A conversion to the type that the input has is no conversion.
+        layout: |call, strides| match (call.dtype(0), call.output()) {
+            (Ok(from), Some(to)) if from == to.dtype => layout::same(call, strides),
+            _ => layout::preserved(call, strides),
+        },
         work: no_work,
         interval: converted,
         moments: |call, moments| {
@@ -165,18 +174,34 @@ pub static OPS: &[Op] = &[
         ..BASE
     },
     Op {
-        aliases: &["contiguous", "copy"],
+        aliases: &["copy"],
+        layout: layout::preserved,
         ..identity("clone", "a copy")
+    },
+    Op {
+        layout: |call, strides| {
+            let sizes = call.output().map_or(&[][..], |ty| ty.shape.sizes());
+            match strides.first() {
+                Some(own) if is_contiguous(sizes, own) => layout::same(call, strides),
+                _ => layout::contiguous(call, strides),
+            }
+        },
+        ..identity(
+            "contiguous",
+            "a row-major copy, unless the input is row-major already",
+        )
     },
     Op {
         differentiable: false,
         view: true,
+        layout: layout::same,
         gradient_gain: unknown_gain,
         ..identity("detach", "input, without a gradient")
     },
     Op {
         aliases: &["positive"],
         view: true,
+        layout: layout::same,
         ..identity("identity", "input")
     },
 ];

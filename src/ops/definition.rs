@@ -3,6 +3,7 @@
 use smallvec::SmallVec;
 use smol_str::SmolStr;
 
+use super::layout::{self, Layout};
 use super::{AttributeKind, AttributeValue, Attributes, Call, Init, OpError};
 use crate::tensor::{Dtype, Interval, Moments, Shape, TensorType};
 
@@ -296,8 +297,11 @@ pub struct Op {
     pub infer: Infer,
     /// For composite ops: the simpler ops that it stands for. Its other functions are not used.
     pub expand: Option<Expand>,
-    /// Whether the first output shares the storage of the first operand.
+    /// Whether the first output shares the storage of the first operand, as far as that does not
+    /// depend on strides; see `layout`.
     pub view: bool,
+    /// Where the first output lies in memory: in whose storage, with which strides.
+    pub layout: Layout,
     /// Whether gradients flow through it.
     pub differentiable: bool,
     /// Whether it draws random numbers.
@@ -391,6 +395,7 @@ pub const BASE: Op = Op {
     infer: like_first,
     expand: None,
     view: false,
+    layout: layout::contiguous,
     differentiable: true,
     random: false,
     autocast: Autocast::Keep,

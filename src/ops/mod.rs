@@ -17,6 +17,7 @@ pub mod gaussian;
 mod init;
 #[cfg(test)]
 mod laws;
+pub mod layout;
 pub mod pointwise;
 mod registry;
 
@@ -31,10 +32,13 @@ mod einsum;
 mod embedding;
 mod linear;
 mod matmul;
+mod movement;
 mod multilinear;
 mod norm;
 mod pool;
 mod rectifier;
+mod shape;
+mod slicing;
 mod softmax;
 mod unary;
 mod window;

@@ -7,6 +7,7 @@
 use smallvec::smallvec;
 
 use super::definition::{BASE, Element, operand};
+use super::layout::preserved;
 use super::{Argument, Call, Op, OpError, Operand, Outputs, Saved, gaussian};
 use crate::tensor::{Dtype, Interval, Moments, TensorType};
 
@@ -24,6 +25,7 @@ pub const fn function(name: &'static str, summary: &'static str, element: Elemen
         name,
         summary,
         infer: float_like_first,
+        layout: preserved,
         element: Some(element),
         interval: increasing,
         moments: normal_moments,
@@ -39,6 +41,7 @@ pub const fn binary(name: &'static str, summary: &'static str, element: Element)
         summary,
         operands: INPUT_OTHER,
         infer: broadcast_promoted,
+        layout: preserved,
         element: Some(element),
         moments: normal_moments,
         gradient_gain: normal_gain,

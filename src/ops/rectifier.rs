@@ -6,6 +6,7 @@ use smallvec::smallvec;
 
 use super::activation::{activation, float_input, number, pieces};
 use super::definition::{BASE, Default, attribute, like_first, operand, save_output, unknown_gain};
+use super::layout::preserved;
 use super::pointwise::{
     function, increasing_exactly, operand_moments, operations, range, refuse, save_operands,
 };
@@ -91,6 +92,7 @@ pub static OPS: &[Op] = &[
             outputs[0].dtype = call.promoted_dtype();
             Ok(outputs)
         },
+        layout: preserved,
         autocast: Autocast::Lower,
         work: |call| operations(call, 2),
         saved: save_operands,
@@ -122,6 +124,7 @@ pub static OPS: &[Op] = &[
             number("upper", 1.0 / 3.0, "greatest slope below 0"),
         ],
         infer: float_input,
+        layout: preserved,
         random: true,
         work: |call| operations(call, 2),
         saved: |call, saved| {

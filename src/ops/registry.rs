@@ -18,9 +18,12 @@ pub static FAMILIES: &[(&str, &[Op])] = &[
     ("embedding", super::embedding::OPS),
     ("linear", super::linear::OPS),
     ("matmul", super::matmul::OPS),
+    ("movement", super::movement::OPS),
     ("norm", super::norm::OPS),
     ("pool", super::pool::OPS),
     ("rectifier", super::rectifier::OPS),
+    ("shape", super::shape::OPS),
+    ("slicing", super::slicing::OPS),
     ("softmax", super::softmax::OPS),
     ("unary", super::unary::OPS),
 ];
