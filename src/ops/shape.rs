@@ -276,7 +276,7 @@ fn resolve(name: &'static str, sizes: &[i64], elements: u64, of: &str) -> Result
                 written()
             ));
         }
-        Some(axis) if elements % known == 0 => shape.set(axis, elements / known),
+        Some(axis) if elements.is_multiple_of(known) => shape.set(axis, elements / known),
         Some(_) => {
             return fail(format!(
                 "{of} has {elements} elements, which {} does not divide: {elements} / {known} is \
