@@ -341,9 +341,13 @@ impl LayerDefinition {
     }
 }
 
+/// Reads an initialisation by its name, or the number that all elements start as.
 pub(crate) fn read_init(node: NodeRef<'_>, reader: &mut Reader<'_>) -> Option<Init> {
+    if let Some(value) = node.as_number() {
+        return Some(Init::Constant(value));
+    }
     let Some(name) = node.as_str() else {
-        return reader.expected(node, "the name of an initialisation");
+        return reader.expected(node, "the name of an initialisation, or a number");
     };
     match name {
         "default" => None,
