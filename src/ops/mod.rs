@@ -23,6 +23,7 @@ mod registry;
 
 mod activation;
 mod arithmetic;
+mod attention;
 mod comparison;
 mod contraction;
 mod conv;

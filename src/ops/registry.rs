@@ -10,6 +10,7 @@ use super::Op;
 pub static FAMILIES: &[(&str, &[Op])] = &[
     ("activation", super::activation::OPS),
     ("arithmetic", super::arithmetic::OPS),
+    ("attention", super::attention::OPS),
     ("comparison", super::comparison::OPS),
     ("conv", super::conv::OPS),
     ("conversion", super::conversion::OPS),

@@ -1,0 +1,741 @@
+//! Scaled dot-product attention as one op, and rotary position embedding.
+//!
+//! The layers that split heads and project, `attention` and `multi_head_attention`, stand in
+//! `heads` and are made of this.
+
+use smallvec::smallvec;
+
+use super::definition::{BASE, Default, attribute, operand, optional};
+use super::pointwise::{operations, range};
+use super::{
+    Attribute, AttributeKind, Autocast, Call, Op, OpError, Outputs, Saved, Work, multilinear,
+};
+use crate::tensor::{Dtype, Interval, Moments, Shape, TensorType};
+
+/// The entries of this family.
+pub static OPS: &[Op] = &[
+    Op {
+        name: "scaled_dot_product_attention",
+        aliases: &["sdpa"],
+        summary: "softmax(query @ key.T · scale + mask) @ value for each head",
+        operands: &[
+            operand("query"),
+            operand("key"),
+            operand("value"),
+            optional("attn_mask"),
+        ],
+        attributes: &[
+            DROPOUT_P,
+            IS_CAUSAL,
+            SCALE,
+            attribute(
+                "enable_gqa",
+                AttributeKind::Boolean,
+                Default::Boolean(false),
+                "whether groups of query heads may share a head of key and value",
+            ),
+        ],
+        infer: |call| {
+            let sizes = Sizes::of(call)?;
+            let mut shape = sizes.leading.clone();
+            shape.push(sizes.queries);
+            shape.push(sizes.value_width);
+            Ok(smallvec![TensorType {
+                shape,
+                dtype: multilinear::dtype(call, [0, 1, 2])?,
+            }])
+        },
+        autocast: Autocast::Lower,
+        work: |call| match Sizes::of(call) {
+            Ok(sizes) => Work {
+                products: sizes.scores_flops().saturating_add(sizes.values_flops()),
+                other: other_work(call, &sizes),
+            },
+            Err(_) => Work::default(),
+        },
+        backward,
+        saved,
+        interval,
+        moments: |call, moments| {
+            let (value, weight) = ((*moments.get(2)?)?, weight_square(call, moments)?);
+            if dropout(call) == 1.0 {
+                return Some(Moments::constant(0.0));
+            }
+            let drop = 1.0 / (1.0 - dropout(call));
+            let terms = Sizes::of(call).ok()?.keys as f64 * weight * drop;
+            // A weighted mean: the weights sum to 1, and of the variance their squares count. The
+            // zeros of dropout add the variance of the mean that they take away.
+            let lost = (drop - 1.0) * value.mean * value.mean * terms / drop;
+            Some(Moments::new(value.mean, value.variance * terms + lost))
+        },
+        gradient_gain: |call, position, moments| {
+            // Towards query and key the gradient passes the softmax, about which moments say
+            // little.
+            (position == 2 && dropout(call) < 1.0).then_some(())?;
+            let sizes = Sizes::of(call).ok()?;
+            let repeats = sizes.heads() as f64 / sizes.key_heads.max(1) as f64;
+            let weight = weight_square(call, moments)? / (1.0 - dropout(call));
+            Some(sizes.queries as f64 * repeats * weight)
+        },
+        ..BASE
+    },
+    Op {
+        name: "rotary_embedding",
+        aliases: &["rope", "apply_rotary_pos_emb"],
+        summary: "rotates pairs of elements of the last axis by angles that grow with the position",
+        operands: &[operand("input"), optional("cos"), optional("sin")],
+        attributes: &[attribute(
+            "base",
+            AttributeKind::Float,
+            Default::Float(10000.0),
+            "the greatest wavelength over 2π",
+        )
+        .or(&["theta", "rope_theta"])],
+        infer: |call| {
+            let input = call.ty(0)?;
+            let sizes = input.shape.sizes();
+            if sizes.len() < 2 || sizes[sizes.len() - 1] % 2 != 0 {
+                let message = format!(
+                    "`rotary_embedding` takes [.., positions, width] of an even width, but its \
+                     input is {}",
+                    input.shape
+                );
+                return Err(OpError::new(message).operands([0]));
+            }
+            for position in [1, 2] {
+                if let Some(table) = call.argument(position)
+                    && table.ty.shape.broadcast(&input.shape).as_ref() != Some(&input.shape)
+                {
+                    let message = format!(
+                        "`{}` is {}, which does not broadcast to the input {}",
+                        call.op.operand_name(position),
+                        table.ty.shape,
+                        input.shape
+                    );
+                    return Err(OpError::new(message).operands([position, 0]));
+                }
+            }
+            Ok(smallvec![TensorType {
+                shape: input.shape.clone(),
+                dtype: call.promoted_dtype(),
+            }])
+        },
+        // x · cos + rotated x · sin, and the sign of the rotated.
+        work: |call| operations(call, 4),
+        saved: |call, saved| {
+            let Ok(input) = call.ty(0) else { return };
+            let sizes = input.shape.sizes();
+            let table = sizes[sizes.len() - 2..].iter().product();
+            for (position, name) in [(1, "cos"), (2, "sin")] {
+                match call.has(position) {
+                    true => saved.argument(call, position),
+                    false => saved.extra(name, table, input.dtype),
+                }
+            }
+        },
+        interval: |call, ranges| {
+            let input = range(ranges, 0);
+            let tables = [1, 2].map(|position| match call.has(position) {
+                true => range(ranges, position),
+                false => Interval::new(-1.0, 1.0),
+            });
+            if call.has(1) || call.has(2) {
+                let turned = input.union(-input);
+                return input * tables[0] + turned * tables[1];
+            }
+            // A rotation keeps the length of a pair, which is at most √2 times its longer side.
+            let bound = input.magnitude() * std::f64::consts::SQRT_2;
+            Interval::new(0.0 - bound, bound).widened(1e-15)
+        },
+        // Over all angles the mean goes, and the mean square stays.
+        moments: |call, moments| {
+            let input = (*moments.first()?)?;
+            (!call.has(1) && !call.has(2)).then(|| Moments::new(0.0, input.square()))
+        },
+        gradient_gain: |call, position, _| {
+            (position == 0 && !call.has(1) && !call.has(2)).then_some(1.0)
+        },
+        ..BASE
+    },
+];
+
+/// Probability of dropping a weight.
+pub const DROPOUT_P: Attribute = attribute(
+    "dropout_p",
+    AttributeKind::Float,
+    Default::Float(0.0),
+    "probability of dropping a weight, in training",
+);
+/// Whether to mask the future.
+pub const IS_CAUSAL: Attribute = attribute(
+    "is_causal",
+    AttributeKind::Boolean,
+    Default::Boolean(false),
+    "whether a query sees only keys up to its own position",
+);
+/// The factor of the scores.
+pub const SCALE: Attribute = attribute(
+    "scale",
+    AttributeKind::Float,
+    Default::None,
+    "factor of the scores; 1/√width where not given",
+);
+
+/// The sizes of an attention.
+#[derive(Debug, Clone)]
+struct Sizes {
+    /// Batch axes and heads of the query.
+    leading: Shape,
+    queries: u64,
+    keys: u64,
+    width: u64,
+    value_width: u64,
+    key_heads: u64,
+}
+
+fn dropout(call: &Call) -> f64 {
+    let p = call.float("dropout_p").unwrap_or(0.0);
+    if call.training {
+        p.clamp(0.0, 1.0)
+    } else {
+        0.0
+    }
+}
+
+impl Sizes {
+    fn of(call: &Call) -> Result<Sizes, OpError> {
+        let shapes = [call.shape(0)?, call.shape(1)?, call.shape(2)?];
+        let [query, key, value] = shapes;
+        for (position, shape) in shapes.into_iter().enumerate() {
+            if shape.rank() < 2 {
+                let message = format!(
+                    "`{}` of attention needs at least [positions, width], but is {shape}",
+                    call.op.operand_name(position)
+                );
+                return Err(OpError::new(message).operands([position]));
+            }
+        }
+        let last = |shape: &Shape, axis| shape.size(axis).unwrap_or(1);
+        let (width, keys) = (last(query, -1), last(key, -2));
+        if last(key, -1) != width {
+            let message = format!(
+                "query {query} and key {key} differ in width: {width} ≠ {}",
+                last(key, -1)
+            );
+            return Err(OpError::new(message).operands([0, 1]));
+        }
+        if last(value, -2) != keys {
+            let message = format!(
+                "key {key} and value {value} differ in positions: {keys} ≠ {}",
+                last(value, -2)
+            );
+            return Err(OpError::new(message).operands([1, 2]));
+        }
+        let sizes = Sizes {
+            leading: leading(call, shapes)?,
+            queries: last(query, -2),
+            keys,
+            width,
+            value_width: last(value, -1),
+            key_heads: if key.rank() > 2 { last(key, -3) } else { 1 },
+        };
+        sizes.check_mask(call)?;
+        let p = call.float("dropout_p").unwrap_or(0.0);
+        if !(0.0..=1.0).contains(&p) {
+            let message = format!("`dropout_p` is {p}, but a probability lies between 0 and 1");
+            return Err(OpError::new(message).attribute("dropout_p"));
+        }
+        Ok(sizes)
+    }
+
+    fn check_mask(&self, call: &Call) -> Result<(), OpError> {
+        let Some(mask) = call.argument(3) else {
+            return Ok(());
+        };
+        if call.boolean("is_causal") {
+            let message = "`is_causal` and a mask exclude each other";
+            return Err(OpError::new(message)
+                .operands([3])
+                .attribute("is_causal")
+                .help("put the causal part into the mask"));
+        }
+        if mask.ty.dtype != Dtype::Bool && !mask.ty.dtype.is_float() {
+            let message = format!(
+                "the mask must be bool or floating point, but is {}",
+                mask.ty
+            );
+            return Err(OpError::new(message).operands([3]));
+        }
+        let mut scores = self.leading.clone();
+        scores.push(self.queries);
+        scores.push(self.keys);
+        if mask.ty.shape.broadcast(&scores).as_ref() != Some(&scores) {
+            let message = format!(
+                "the mask {} does not broadcast to the scores {scores}",
+                mask.ty.shape
+            );
+            return Err(OpError::new(message).operands([3]));
+        }
+        Ok(())
+    }
+
+    /// All batch axes and heads.
+    fn batches(&self) -> u64 {
+        self.leading.elements()
+    }
+
+    fn heads(&self) -> u64 {
+        self.leading.size(-1).unwrap_or(1)
+    }
+
+    /// The number of scores.
+    fn scores(&self) -> u64 {
+        self.batches()
+            .saturating_mul(self.queries)
+            .saturating_mul(self.keys)
+    }
+
+    /// FLOPs of `query @ key.T`.
+    fn scores_flops(&self) -> u128 {
+        multilinear::flops([self.scores(), self.width])
+    }
+
+    /// FLOPs of `weights @ value`.
+    fn values_flops(&self) -> u128 {
+        multilinear::flops([self.scores(), self.value_width])
+    }
+}
+
+/// The batch axes and heads of the result.
+fn leading(call: &Call, shapes: [&Shape; 3]) -> Result<Shape, OpError> {
+    let leading = shapes.map(|shape| Shape::from(&shape.sizes()[..shape.rank() - 2]));
+    let [query, key, value] = &leading;
+    if call.boolean("enable_gqa") {
+        let heads = |shape: &Shape| shape.size(-1).unwrap_or(1);
+        let (q, k, v) = (heads(query), heads(key), heads(value));
+        if k == 0 || v == 0 || q % k != 0 || q % v != 0 {
+            let message =
+                format!("{q} heads of the query do not share {k} of the key and {v} of the value");
+            return Err(OpError::new(message)
+                .operands([0, 1, 2])
+                .attribute("enable_gqa"));
+        }
+        return Ok(query.clone());
+    }
+    query
+        .broadcast(key)
+        .and_then(|shape| shape.broadcast(value))
+        .ok_or_else(|| {
+            let [q, k, v] = shapes;
+            let message = format!(
+                "query {q}, key {k} and value {v} do not broadcast before the last two axes"
+            );
+            let error = OpError::new(message).operands([0, 1, 2]);
+            match (query.size(-1), key.size(-1)) {
+                (Some(q), Some(k)) if k > 0 && q % k == 0 => {
+                    error.help("`enable_gqa = true` lets heads of the query share those of the key")
+                }
+                _ => error,
+            }
+        })
+}
+
+/// Which kernel runs an attention on CUDA.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Kernel {
+    /// FlashAttention: halves without a mask.
+    Flash,
+    /// xFormers' memory-efficient attention.
+    Efficient,
+    /// Separate products and softmax.
+    Math,
+}
+
+/// The kernel, by the conditions in PyTorch's `sdp_utils.cpp`.
+fn kernel(call: &Call, sizes: &Sizes) -> Kernel {
+    let Ok(dtype) = call.dtype(0) else {
+        return Kernel::Math;
+    };
+    let rank4 = (0..3).all(|position| call.shape(position).is_ok_and(|shape| shape.rank() == 4));
+    let leading = |position| call.shape(position).map(|shape| &shape.sizes()[..2]).ok();
+    let grouped = call.boolean("enable_gqa") && sizes.heads() != sizes.key_heads;
+    if !call.fused_attention || !rank4 {
+        return Kernel::Math;
+    }
+    let same = leading(0) == leading(1) && leading(0) == leading(2);
+    if dtype.is_half()
+        && !call.has(3)
+        && sizes.width == sizes.value_width
+        && sizes.width <= 256
+        && (same || grouped)
+    {
+        return Kernel::Flash;
+    }
+    let alignment = if dtype.is_half() { 8 } else { 4 };
+    let aligned = sizes.width % alignment == 0 && sizes.value_width % alignment == 0;
+    match dtype {
+        Dtype::Float32 | Dtype::Float16 | Dtype::Bfloat16 if same && aligned => Kernel::Efficient,
+        _ => Kernel::Math,
+    }
+}
+
+/// Softmax as maximum, difference, exponential, sum and quotient; scaling, mask and dropout.
+fn other_work(call: &Call, sizes: &Sizes) -> u128 {
+    let masked = call.has(3) || call.boolean("is_causal");
+    let per_score = 5 + u128::from(masked) + if dropout(call) > 0.0 { 2 } else { 0 };
+    let scaling = u128::from(call.elements(0)) + u128::from(call.elements(1));
+    (u128::from(sizes.scores()) * per_score).saturating_add(scaling)
+}
+
+/// As `torch.utils.flop_counter` counts: two products for the gradients of each of the two
+/// products; the fused kernels compute the scores once more.
+fn backward(call: &Call) -> u128 {
+    let Ok(sizes) = Sizes::of(call) else {
+        return 0;
+    };
+    let (scores, values) = (sizes.scores_flops(), sizes.values_flops());
+    let needs = |position| u128::from(call.requires_grad(position));
+    if kernel(call, &sizes) != Kernel::Math {
+        return scores
+            .saturating_mul(3)
+            .saturating_add(values.saturating_mul(2));
+    }
+    let weights = needs(0).max(needs(1)).max(needs(3));
+    scores
+        .saturating_mul(needs(0) + needs(1))
+        .saturating_add(values.saturating_mul(weights + needs(2)))
+}
+
+/// What the kernel keeps. Query, key and value come as views with the heads exchanged with the
+/// positions, which `matmul` copies.
+fn saved(call: &Call, saved: &mut Saved) {
+    let Ok(sizes) = Sizes::of(call) else { return };
+    let Ok(dtype) = call.dtype(0) else { return };
+    let kernel = kernel(call, &sizes);
+    if kernel == Kernel::Math {
+        return math_saved(call, &sizes, saved);
+    }
+    let rows = sizes.batches();
+    let padded = sizes.width.next_multiple_of(8);
+    if kernel == Kernel::Flash && padded != sizes.width {
+        // The kernel works on copies whose width is a multiple of 8.
+        for (position, name) in [(0, "query"), (1, "key"), (2, "value")] {
+            let elements = call.elements(position) / sizes.width.max(1) * padded;
+            saved.extra(name, elements, dtype);
+        }
+        saved.extra(
+            "output",
+            rows.saturating_mul(sizes.queries).saturating_mul(padded),
+            dtype,
+        );
+    } else {
+        for position in 0..3 {
+            saved.argument(call, position);
+        }
+        saved.output(0);
+    }
+    if kernel == Kernel::Flash {
+        saved.extra(
+            "logsumexp",
+            rows.saturating_mul(sizes.queries),
+            Dtype::Float32,
+        );
+        saved.extra("rng state", 3, Dtype::Int64);
+        return;
+    }
+    let queries = sizes.queries.next_multiple_of(32);
+    saved.extra("logsumexp", rows.saturating_mul(queries), Dtype::Float32);
+    saved.extra("rng state", 2, Dtype::Int64);
+    if let Some(mask) = call.argument(3) {
+        // Booleans become a bias; its rows are padded to a multiple of 8.
+        let keys = mask.ty.shape.size(-1).unwrap_or(1);
+        let padded = keys.next_multiple_of(8);
+        if mask.ty.dtype == Dtype::Bool || padded != keys {
+            saved.extra(
+                "bias",
+                mask.ty.shape.elements() / keys.max(1) * padded,
+                dtype,
+            );
+        } else {
+            saved.argument(call, 3);
+        }
+    }
+}
+
+/// What `_scaled_dot_product_attention_math` keeps: query and key times the root of the scale, the
+/// weights, and the value. Halves are computed in float32.
+fn math_saved(call: &Call, sizes: &Sizes, saved: &mut Saved) {
+    let Ok(given) = call.dtype(0) else { return };
+    let dtype = if given.is_half() {
+        Dtype::Float32
+    } else {
+        given
+    };
+    let batches = sizes.batches();
+    let weights = call.requires_grad(0) || call.requires_grad(1) || call.requires_grad(3);
+    let dropped = dropout(call) > 0.0;
+    if call.requires_grad(1) {
+        let elements = sizes.queries.saturating_mul(sizes.width);
+        saved.extra("scaled query", batches.saturating_mul(elements), dtype);
+    }
+    if call.requires_grad(0) {
+        let elements = sizes.keys.saturating_mul(sizes.width);
+        saved.extra("scaled key", batches.saturating_mul(elements), dtype);
+    }
+    if weights || (call.requires_grad(2) && !dropped) {
+        saved.extra("weights", sizes.scores(), dtype);
+    }
+    if dropped {
+        if weights {
+            saved.extra("mask", sizes.scores(), Dtype::Bool);
+        }
+        if call.requires_grad(2) {
+            saved.extra("dropped weights", sizes.scores(), dtype);
+        }
+    }
+    if weights {
+        let elements = batches
+            .saturating_mul(sizes.keys)
+            .saturating_mul(sizes.value_width);
+        let batch = batches / sizes.heads().max(1);
+        let copied = (batch > 1 && sizes.heads() > 1) || elements != call.elements(2);
+        match copied || given.is_half() {
+            true => saved.extra("value", elements, dtype),
+            false => saved.argument(call, 2),
+        }
+    }
+}
+
+/// A weighted mean of rows of the value. Kernels sum in float32, where the scores may overflow.
+fn interval(call: &Call, ranges: &[Interval]) -> Interval {
+    let Ok(sizes) = Sizes::of(call) else {
+        return Interval::ANYTHING;
+    };
+    let mut result = range(ranges, 2);
+    if call.has(3) {
+        // A row whose keys are all masked gives 0.
+        result = result.union(Interval::point(0.0));
+    }
+    match dropout(call) {
+        0.0 => {}
+        1.0 => result = Interval::point(0.0),
+        p => result = (result * Interval::point(1.0 / (1.0 - p))).union(Interval::point(0.0)),
+    }
+    let score = scale(call, &sizes)
+        * sizes.width as f64
+        * range(ranges, 0).magnitude()
+        * range(ranges, 1).magnitude();
+    let limit = Dtype::Float32
+        .float_format()
+        .map_or(f64::MAX, |format| format.overflow);
+    result.or_non_finite(score.is_finite() && score >= limit)
+}
+
+fn scale(call: &Call, sizes: &Sizes) -> f64 {
+    call.float("scale")
+        .unwrap_or_else(|| 1.0 / (sizes.width.max(1) as f64).sqrt())
+}
+
+/// The mean square of a weight: `e^σ²/n²` for scores of variance `σ²` over `n` keys, at most `1/n`,
+/// for then one key has all the weight.
+fn weight_square(call: &Call, moments: &[Option<Moments>]) -> Option<f64> {
+    let sizes = Sizes::of(call).ok()?;
+    let (query, key) = ((*moments.first()?)?, (*moments.get(1)?)?);
+    let scores = multilinear::moments([Some(query), Some(key)], sizes.width as f64)?;
+    let variance = scores.variance * scale(call, &sizes).powi(2);
+    let keys = sizes.keys.max(1) as f64;
+    let even = match call.boolean("is_causal") {
+        // The mean of 1/n over the positions: H(n)/n.
+        true => (keys.ln() + 0.577_215_664_901_532_9).max(1.0) / (keys * keys),
+        false => 1.0 / (keys * keys),
+    };
+    Some((even * variance.exp()).min(1.0 / keys))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::cases::{Random, check, check_intervals, check_products, check_saved, with};
+    use super::*;
+
+    #[test]
+    fn shapes_and_errors() {
+        check(&[
+            (
+                "scaled_dot_product_attention([2, 4, 5, 8], [2, 4, 6, 8], [2, 4, 6, 3])",
+                "float32 [2, 4, 5, 3]",
+            ),
+            ("sdpa([5, 8], [6, 8], [6, 8])", "float32 [5, 8]"),
+            (
+                "sdpa([2, 4, 5, 8], [2, 4, 6, 7], [2, 4, 6, 8])",
+                "error: query [2, 4, 5, 8] and key [2, 4, 6, 7] differ in width: 8 ≠ 7",
+            ),
+            (
+                "sdpa([2, 4, 5, 8], [2, 4, 6, 8], [2, 4, 7, 8])",
+                "error: key [2, 4, 6, 8] and value [2, 4, 7, 8] differ in positions: 6 ≠ 7",
+            ),
+            (
+                "sdpa([2, 4, 5, 8], [2, 2, 6, 8], [2, 2, 6, 8])",
+                "error: query [2, 4, 5, 8], key [2, 2, 6, 8] and value [2, 2, 6, 8] do not broadcast before the last two axes",
+            ),
+            (
+                "sdpa([2, 4, 5, 8], [2, 2, 6, 8], [2, 2, 6, 8], enable_gqa=true)",
+                "float32 [2, 4, 5, 8]",
+            ),
+            (
+                "sdpa([2, 4, 5, 8], [2, 3, 6, 8], [2, 3, 6, 8], enable_gqa=true)",
+                "error: 4 heads of the query do not share 3 of the key and 3 of the value",
+            ),
+            (
+                "sdpa([2, 4, 5, 8], [2, 4, 6, 8], [2, 4, 6, 8], bool [2, 1, 1, 6])",
+                "float32 [2, 4, 5, 8]",
+            ),
+            (
+                "sdpa([2, 4, 5, 8], [2, 4, 6, 8], [2, 4, 6, 8], bool [2, 6])",
+                "error: the mask [2, 6] does not broadcast to the scores [2, 4, 5, 6]",
+            ),
+            (
+                "sdpa([2, 4, 5, 8], [2, 4, 6, 8], [2, 4, 6, 8], bool [5, 6], is_causal=true)",
+                "error: `is_causal` and a mask exclude each other",
+            ),
+            (
+                "sdpa([8], [6, 8], [6, 8])",
+                "error: `query` of attention needs at least [positions, width], but is [8]",
+            ),
+            ("rope([2, 4, 5, 8])", "float32 [2, 4, 5, 8]"),
+            (
+                "rope([2, 4, 5, 7])",
+                "error: `rotary_embedding` takes [.., positions, width] of an even width, but its input is [2, 4, 5, 7]",
+            ),
+        ]);
+    }
+
+    #[test]
+    fn products_are_those_of_the_flop_counter() {
+        let (scores, values) = (2 * 2 * 4 * 5 * 6 * 8, 2 * 2 * 4 * 5 * 6 * 4);
+        let call = "sdpa([2, 4, 5, 8], [2, 4, 6, 8], [2, 4, 6, 4])";
+        check_products(&[
+            (call, (scores + values, 2 * (scores + values))),
+            (
+                &format!("{call} fused"),
+                (scores + values, 3 * scores + 2 * values),
+            ),
+            (
+                "sdpa([2, 4, 5, 8]!, [2, 4, 6, 8]!, [2, 4, 6, 4])",
+                (scores + values, values),
+            ),
+        ]);
+    }
+
+    /// What PyTorch 2.15's `saved_tensors_hooks` showed on (fake) CUDA tensors.
+    #[test]
+    fn each_kernel_keeps_its_own() {
+        let qkv = "float16 [2, 4, 16, 64], float16 [2, 4, 16, 64], float16 [2, 4, 16, 64]";
+        check_saved(&[
+            (
+                &format!("sdpa({qkv}) fused"),
+                "query, key, value, output, logsumexp: 128 float32, rng state: 3 int64",
+            ),
+            (
+                &format!("sdpa({qkv}, bool [16, 16]) fused"),
+                "query, key, value, output, logsumexp: 256 float32, rng state: 2 int64, bias: 256 float16",
+            ),
+            (
+                "sdpa([1, 4, 16, 16], [1, 4, 16, 16], [1, 4, 16, 16])",
+                "value, scaled query: 1024 float32, scaled key: 1024 float32, weights: 1024 float32",
+            ),
+            (
+                "sdpa([2, 4, 16, 16], [2, 4, 16, 16], [2, 4, 16, 16], dropout_p=0.1)",
+                "scaled query: 2048 float32, scaled key: 2048 float32, weights: 2048 float32, mask: 2048 bool, dropped weights: 2048 float32, value: 2048 float32",
+            ),
+            (
+                "sdpa([2, 4, 16, 16], [2, 2, 16, 16], [2, 2, 16, 16], enable_gqa=true) fused",
+                "scaled query: 2048 float32, scaled key: 2048 float32, weights: 2048 float32, value: 2048 float32",
+            ),
+            (
+                &format!("sdpa({qkv})"),
+                "scaled query: 8192 float32, scaled key: 8192 float32, weights: 2048 float32, value: 8192 float32",
+            ),
+            ("rope([2, 4, 5, 8])", "cos: 40 float32, sin: 40 float32"),
+        ]);
+    }
+
+    #[test]
+    fn ranges_are_those_of_the_value() {
+        let wide = (-1e3, 1e3);
+        check_intervals(&[
+            (
+                "sdpa([5, 8], [6, 8], [6, 8])",
+                &[wide, wide, (1.0, 2.0)],
+                "[1, 2]",
+            ),
+            (
+                "sdpa([5, 8], [6, 8], [6, 8])",
+                &[(0.0, 1e20), (0.0, 1e20), (1.0, 2.0)],
+                "[1, 2]?",
+            ),
+            (
+                "sdpa([5, 8], [6, 8], [6, 8], dropout_p=0.5)",
+                &[wide, wide, (1.0, 2.0)],
+                "[0, 4]",
+            ),
+            (
+                "sdpa([5, 8], [6, 8], [6, 8], dropout_p=0.5) eval",
+                &[wide, wide, (1.0, 2.0)],
+                "[1, 2]",
+            ),
+            (
+                "sdpa([5, 8], [6, 8], [6, 8], bool [5, 6])",
+                &[wide, wide, (1.0, 2.0)],
+                "[0, 2]",
+            ),
+            ("rope([5, 8])", &[(0.0, 1.0)], "[-1.4142, 1.4142]"),
+        ]);
+    }
+
+    /// The moments of the output and the growth of the value's gradient are held to attention on
+    /// random numbers.
+    #[test]
+    fn moments_agree_with_random_attention() {
+        let (queries, keys, width) = (40usize, 30usize, 16usize);
+        let text = format!("sdpa([{queries}, {width}], [{keys}, {width}], [{keys}, {width}])");
+        let mut random = Random(5);
+        let mut draw = |rows: usize, deviation: f64| -> Vec<Vec<f64>> {
+            let row =
+                |random: &mut Random| (0..width).map(|_| random.normal() * deviation).collect();
+            (0..rows).map(|_| row(&mut random)).collect()
+        };
+        let (mut output, mut gradient, rounds) = (0.0, 0.0, 20);
+        for _ in 0..rounds {
+            let (q, k, v) = (draw(queries, 0.8), draw(keys, 0.8), draw(keys, 2.0));
+            let mut columns = vec![0.0; keys];
+            for q in &q {
+                let score = |k: &Vec<f64>| -> f64 {
+                    let dot: f64 = q.iter().zip(k).map(|(a, b)| a * b).sum();
+                    (dot / (width as f64).sqrt()).exp()
+                };
+                let weights: Vec<f64> = k.iter().map(score).collect();
+                let total: f64 = weights.iter().sum();
+                for axis in 0..width {
+                    let mean: f64 = weights.iter().zip(&v).map(|(w, v)| w * v[axis]).sum();
+                    output += (mean / total).powi(2) / (queries * width * rounds) as f64;
+                }
+                for (column, weight) in columns.iter_mut().zip(&weights) {
+                    *column += (weight / total).powi(2);
+                }
+            }
+            gradient += columns.iter().sum::<f64>() / (keys * rounds) as f64;
+        }
+        let given = [0.64, 0.64, 4.0].map(|variance| Some(Moments::new(0.0, variance)));
+        with(&text, |call| {
+            let moments = (call.op.moments)(call, &given).unwrap();
+            let ratio = moments.variance / output;
+            assert!((0.85..1.15).contains(&ratio), "{moments:?} {output}");
+            let gain = (call.op.gradient_gain)(call, 2, &given).unwrap();
+            assert!(
+                (0.85..1.15).contains(&(gain / gradient)),
+                "{gain} {gradient}"
+            );
+        })
+        .unwrap();
+    }
+}
