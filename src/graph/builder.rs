@@ -224,6 +224,7 @@ impl Builder {
             outputs: &[],
             training: self.graph.training,
             fused_attention: self.graph.fused_attention,
+            autocast: false,
         })
     }
 
@@ -421,6 +422,7 @@ impl Expansion<'_> {
             outputs: &[],
             training: self.builder.graph.training,
             fused_attention: self.builder.graph.fused_attention,
+            autocast: false,
         };
         let made = expand(&call, self)?;
         Ok(made.into_iter().map(|handle| TensorId(handle.0)).collect())

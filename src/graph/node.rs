@@ -285,6 +285,7 @@ impl Graph {
             outputs: &self.types[first..first + node.output_count as usize],
             training: self.training,
             fused_attention: self.fused_attention,
+            autocast: false,
         })
     }
 

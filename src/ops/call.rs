@@ -32,6 +32,9 @@ pub struct Call<'a> {
     pub training: bool,
     /// Whether attention runs as one fused kernel (`model.attention = "fused"`).
     pub fused_attention: bool,
+    /// Whether the call runs under autocast, which ops made of several kernels cast in between.
+    /// The operands are those that autocast hands to the op itself.
+    pub autocast: bool,
 }
 
 impl<'a> Call<'a> {

@@ -3,7 +3,7 @@
 //! An operand is a type (`float32` where only a shape is given), a number, or `-` where it is left
 //! out. Float tensors require a gradient unless `!` follows. Attributes follow as `name=value`.
 //! What a layer of the op owns is filled in where no operand is given for it. Behind the call may
-//! stand `eval` (instead of training) and `fused` (attention as one kernel).
+//! stand `eval` (instead of training), `fused` (attention as one kernel) and `autocast`.
 
 use super::{
     Argument, AttributeKind, AttributeValue, Attributes, Call, Op, ParameterDefinition, Saved, find,
@@ -104,6 +104,7 @@ struct Parsed {
     operands: Vec<Option<Operand>>,
     training: bool,
     fused_attention: bool,
+    autocast: bool,
 }
 
 fn parse(text: &str) -> Parsed {
@@ -111,7 +112,9 @@ fn parse(text: &str) -> Parsed {
     let (inside, flags) = rest.rsplit_once(')').unwrap_or_else(|| panic!("`{text}`"));
     let flags: Vec<&str> = flags.split_whitespace().collect();
     assert!(
-        flags.iter().all(|flag| ["eval", "fused"].contains(flag)),
+        flags
+            .iter()
+            .all(|flag| ["eval", "fused", "autocast"].contains(flag)),
         "`{text}`"
     );
     let op: &'static Op = find(name).unwrap_or_else(|| panic!("no op `{name}`"));
@@ -134,6 +137,7 @@ fn parse(text: &str) -> Parsed {
         operands,
         training: !flags.contains(&"eval"),
         fused_attention: flags.contains(&"fused"),
+        autocast: flags.contains(&"autocast"),
     }
 }
 
@@ -158,6 +162,7 @@ impl Parsed {
             outputs,
             training: self.training,
             fused_attention: self.fused_attention,
+            autocast: self.autocast,
         })
     }
 

@@ -45,6 +45,7 @@ fn with_call(op: &'static Op, f: impl FnOnce(&Call)) {
             outputs: &[],
             training: false,
             fused_attention: false,
+            autocast: false,
         };
         match (op.infer)(&call) {
             Ok(outputs) => {
