@@ -7,9 +7,7 @@ use smallvec::smallvec;
 
 use super::definition::{BASE, Default, attribute, operand, optional};
 use super::pointwise::{operations, range};
-use super::{
-    Attribute, AttributeKind, Autocast, Call, Op, OpError, Outputs, Saved, Work, multilinear,
-};
+use super::{Attribute, AttributeKind, Autocast, Call, Op, OpError, Saved, Work, multilinear};
 use crate::tensor::{Dtype, Interval, Moments, Shape, TensorType};
 
 /// The entries of this family.
@@ -372,7 +370,8 @@ fn kernel(call: &Call, sizes: &Sizes) -> Kernel {
         return Kernel::Flash;
     }
     let alignment = if dtype.is_half() { 8 } else { 4 };
-    let aligned = sizes.width % alignment == 0 && sizes.value_width % alignment == 0;
+    let aligned =
+        sizes.width.is_multiple_of(alignment) && sizes.value_width.is_multiple_of(alignment);
     match dtype {
         Dtype::Float32 | Dtype::Float16 | Dtype::Bfloat16 if same && aligned => Kernel::Efficient,
         _ => Kernel::Math,
