@@ -53,6 +53,13 @@ impl KeyIndex {
         }
         self.slots[slot] = entry.0;
     }
+
+    /// The same index after all entry numbers have grown by `by`.
+    pub(super) fn shift(&mut self, by: u32) {
+        for slot in self.slots.iter_mut().filter(|slot| **slot != NONE) {
+            *slot += by;
+        }
+    }
 }
 
 /// The hash of a key. SipHash, so that a hostile file cannot easily make all keys collide.

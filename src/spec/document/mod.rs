@@ -6,10 +6,15 @@
 //! the source text. All errors are collected, one per statement, and the rest of the tree stays
 //! usable.
 //!
+//! A tree may hold parts of several files: [`Document::merge`] lays one document over another, for
+//! `extends`, `--set` and the like. Every span names its file.
+//!
 //! What keys mean, which there are and what types they take is not known here.
 
+mod assignment;
 mod error;
 mod index;
+mod merge;
 mod parser;
 mod reader;
 mod recovery;
@@ -22,6 +27,7 @@ mod tests;
 
 use std::sync::Arc;
 
+pub use assignment::parse_assignment;
 pub use error::SyntaxError;
 pub use reader::{ArrayRef, EntryRef, NodeRef, TableRef, ValueRef};
 

@@ -83,7 +83,7 @@ enum FrameKind {
 }
 
 pub(super) struct Parser<'a> {
-    source: Source<'a>,
+    pub(super) source: Source<'a>,
     lexer: Lexer<'a>,
     /// Offset of the text that the lexer was started on.
     base: usize,
@@ -316,6 +316,18 @@ impl<'a> Parser<'a> {
         }
     }
 
+    /// What may follow the last statement: nothing but spaces, comments and empty lines.
+    pub(super) fn end(&mut self) {
+        self.end_of_line();
+        while let TokenKind::Whitespace | TokenKind::Newline = self.token.kind {
+            self.advance();
+        }
+        if self.token.kind != TokenKind::Eof {
+            let error = SyntaxError::new(self.token_span(), "expected the end of the assignment");
+            self.report(error.help("assign one value at a time"));
+        }
+    }
+
     /// Whether the token touches the string before it: often that string ended too early.
     fn follows_quote(&self) -> bool {
         let before = self.source.text.get(..self.token.start);
@@ -440,7 +452,7 @@ impl<'a> Parser<'a> {
     }
 
     /// The `=` behind a key.
-    fn equals(&mut self) -> bool {
+    pub(super) fn equals(&mut self) -> bool {
         if self.token.kind == TokenKind::Equals {
             self.advance();
             return true;
@@ -714,7 +726,7 @@ impl<'a> Parser<'a> {
         }
     }
 
-    fn store(&mut self, slot: Slot, node: NodeId) {
+    pub(super) fn store(&mut self, slot: Slot, node: NodeId) {
         match slot {
             Slot::Entry(table, key) => self.document.push_entry(table, key, node),
             Slot::Element => self.pending.push(node),

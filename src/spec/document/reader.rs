@@ -57,6 +57,10 @@ impl<'a> TableRef<'a> {
         TableRef { document, id }
     }
 
+    pub(super) fn id(self) -> TableId {
+        self.id
+    }
+
     /// The value of `key`. `O(1)`: few keys are scanned, many are hashed.
     pub fn get(self, key: &str) -> Option<NodeRef<'a>> {
         self.entry(key).map(EntryRef::value)

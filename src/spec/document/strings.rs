@@ -131,6 +131,51 @@ impl Strings {
             strings: self,
         }
     }
+
+    /// Number of decoded bytes.
+    pub(super) fn decoded_len(&self) -> usize {
+        self.decoded.len()
+    }
+
+    /// Takes over the strings of another document; returns what its [`Text`]s must be shifted by.
+    pub(super) fn absorb(&mut self, other: Strings) -> TextShift {
+        let shift = TextShift {
+            sources: self.sources.len() as u32,
+            decoded: self.decoded.len() as u32,
+        };
+        self.sources.extend(other.sources);
+        self.decoded.push_str(&other.decoded);
+        self.pieces
+            .extend(other.pieces.into_iter().map(|piece| Piece {
+                decoded_start: piece.decoded_start + shift.decoded,
+                source: piece.source + shift.sources,
+                ..piece
+            }));
+        shift
+    }
+}
+
+/// How the strings of an absorbed document moved.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct TextShift {
+    sources: u32,
+    decoded: u32,
+}
+
+impl TextShift {
+    pub(super) fn apply(self, text: Text) -> Text {
+        if text.source == NONE {
+            return Text {
+                source: NONE,
+                start: text.start + self.decoded,
+                end: text.end + self.decoded,
+            };
+        }
+        Text {
+            source: text.source + self.sources,
+            ..text
+        }
+    }
 }
 
 /// Receives a string piece by piece from `toml_parser` and notes where each piece came from.

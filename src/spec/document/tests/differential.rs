@@ -18,7 +18,7 @@ fn to_toml(node: NodeRef<'_>) -> toml::Value {
     }
 }
 
-fn table_to_toml(table: TableRef<'_>) -> toml::Table {
+pub(super) fn table_to_toml(table: TableRef<'_>) -> toml::Table {
     let entries = table.entries();
     let converted: toml::Table = entries
         .map(|entry| (entry.key().to_owned(), to_toml(entry.value())))
@@ -36,7 +36,7 @@ fn table_to_toml(table: TableRef<'_>) -> toml::Table {
 }
 
 /// Debug text, so that NaN equals NaN.
-fn shown(table: &toml::Table) -> String {
+pub(super) fn shown(table: &toml::Table) -> String {
     format!("{table:?}")
 }
 
@@ -226,7 +226,7 @@ fn statement() -> impl Strategy<Value = String> {
     (body, end).prop_map(|(body, end)| body + end)
 }
 
-fn document(statements: std::ops::Range<usize>) -> impl Strategy<Value = String> {
+pub(super) fn document(statements: std::ops::Range<usize>) -> impl Strategy<Value = String> {
     prop::collection::vec(statement(), statements).prop_map(|all| all.concat())
 }
 

@@ -1,6 +1,7 @@
 //! Documents, errors and the way back to the source.
 
 mod differential;
+mod merging;
 
 use std::fmt::Write;
 
@@ -49,21 +50,33 @@ mod support {
         out
     }
 
-    /// The errors, each with the text under its places.
+    /// The errors of a text, each with what stands at its places.
     pub(super) fn show_errors(text: &str) -> String {
-        let (_, errors) = parse(text);
+        show_error_list(&parse(text).1, |_| text.to_owned())
+    }
+
+    /// The errors, each with what stands at its places; `text_of` gives the text of a span's file.
+    pub(super) fn show_error_list(
+        errors: &[SyntaxError],
+        text_of: impl Fn(Span) -> String,
+    ) -> String {
         let at = |span: Span| {
+            let text = text_of(span);
             let line = text[..span.range().start].matches('\n').count() + 1;
             let shown = text[span.range()].replace('\n', "⏎").replace('\u{7f}', "␡");
-            format!("line {line} `{shown}`")
+            let file = match span.file.0 {
+                0 => String::new(),
+                file => format!("file {file} "),
+            };
+            format!("{file}line {line} `{shown}`")
         };
         let mut out = String::new();
         for error in errors {
             writeln!(out, "{}: {}", at(error.span), error.message).unwrap();
-            for label in error.related {
+            for label in &error.related {
                 writeln!(out, "  {}: {}", at(label.span), label.text).unwrap();
             }
-            if let Some(help) = error.help {
+            if let Some(help) = &error.help {
                 writeln!(out, "  help: {help}").unwrap();
             }
         }
