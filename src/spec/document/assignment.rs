@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::parser::Parser;
-use super::strings::Text;
+use super::scalar;
 use super::tables::Path;
 use super::{Document, MAX_DEPTH, MAX_TEXT_BYTES, ROOT, SyntaxError, Value};
 use crate::source::{FileId, Span};
@@ -29,23 +29,21 @@ pub fn parse_assignment(text: &Arc<str>, file: FileId) -> (Document, Vec<SyntaxE
     let rest = text.get(parser.token.start..).unwrap_or("");
     let start = parser.token.start + (rest.len() - rest.trim_start().len());
     let value = rest.trim();
-    let whole = matches!(
-        value.as_bytes().first(),
-        None | Some(b'"' | b'\'' | b'[' | b'{')
-    );
+    if value.is_empty() {
+        let key = parser.parts.iter().map(|part| part.span).reduce(Span::to);
+        let error = SyntaxError::new(key.unwrap_or_default(), "the assignment has no value");
+        parser.report(error.help("an empty string is written `\"\"`"));
+        return parser.finish();
+    }
+    let whole = matches!(value.as_bytes().first(), Some(b'"' | b'\'' | b'[' | b'{'));
     if whole {
         parser.value(slot, depth);
         parser.end();
         return parser.finish();
     }
     let end = start + value.len();
-    let value = parser.source.unquoted(start, end).unwrap_or({
-        Value::String(Text {
-            source: 0,
-            start: start as u32,
-            end: end as u32,
-        })
-    });
+    let string = Value::String(scalar::source_text(start, end));
+    let value = parser.source.unquoted(start, end).unwrap_or(string);
     let node = parser.document.new_node(value, Span::new(file, start, end));
     parser.store(slot, node);
     parser.finish()

@@ -133,7 +133,10 @@ impl Document {
                         entry.value = over.value;
                     }
                     Meeting::Refuse => {
-                        errors.push(self.refusal(&over, under.value, under.key_span))
+                        let error = self.refusal(&over, under.value, under.key_span);
+                        let name = self.strings.get(over.key);
+                        let help = format!("to replace it by a table, write `{name} = {{ … }}`");
+                        errors.push(error.help(help));
                     }
                 }
             }
@@ -265,9 +268,6 @@ impl Document {
             format!("`{name}` is {kind}, so no key can be set in it"),
         )
         .also(place, format!("{kind} here"))
-        .help(format!(
-            "to replace it by a table, write `{name} = {{ … }}`"
-        ))
     }
 
     fn entries_of(&self, table: TableId) -> Vec<Entry> {

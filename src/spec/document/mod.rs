@@ -1,6 +1,6 @@
 //! TOML text → a compact tree that keeps the order of keys and knows where everything was written.
 //!
-//! The tokens and the decoding of scalars are those of `toml_parser`, so a document is valid here
+//! The tokens are those of `toml_parser`, which also decodes the scalars, so a document is valid here
 //! exactly when it is for the `toml` crate; the tree is built straight from the tokens, without
 //! recursion and without an allocation per key or scalar. Strings without escapes are ranges of
 //! the source text. All errors are collected, one per statement, and the rest of the tree stays
@@ -14,6 +14,7 @@
 mod assignment;
 mod error;
 mod index;
+mod lexer;
 mod merge;
 mod parser;
 mod reader;

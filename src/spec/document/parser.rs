@@ -6,11 +6,11 @@
 use std::sync::Arc;
 
 use toml_parser::decoder::Encoding;
-use toml_parser::lexer::{Lexer, TokenKind};
+use toml_parser::lexer::TokenKind;
 
+use super::lexer::{Lexer, Token};
 use super::recovery::{self, LineStart};
 use super::scalar::{self, Source};
-use super::strings::Text;
 use super::tables::{Growing, KeyPart, Path};
 use super::{Document, MAX_DEPTH, NodeId, ROOT, SyntaxError, TableId, Value};
 use crate::source::{FileId, Span};
@@ -26,13 +26,6 @@ pub(super) fn parse(text: &Arc<str>, file: FileId) -> (Document, Vec<SyntaxError
     let mut parser = Parser::new(text, file);
     parser.statements();
     parser.finish()
-}
-
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Token {
-    pub(super) kind: TokenKind,
-    pub(super) start: usize,
-    pub(super) end: usize,
 }
 
 /// Where a finished value goes.
@@ -85,8 +78,6 @@ enum FrameKind {
 pub(super) struct Parser<'a> {
     pub(super) source: Source<'a>,
     lexer: Lexer<'a>,
-    /// Offset of the text that the lexer was started on.
-    base: usize,
     pub(super) token: Token,
     /// Offset of the line that `token` is on.
     line_start: usize,
@@ -117,15 +108,12 @@ impl<'a> Parser<'a> {
         // A specification has about one entry in 20 bytes; pages that stay untouched cost nothing.
         document.nodes.reserve(text.len() / 20);
         document.entries.reserve(text.len() / 20);
-        let mut parser = Parser {
+        let mut lexer = Lexer::new(text);
+        let token = lexer.next();
+        Parser {
             source: Source { text, file },
-            lexer: toml_parser::Source::new(text).lex(),
-            base: 0,
-            token: Token {
-                kind: TokenKind::Eof,
-                start: 0,
-                end: 0,
-            },
+            lexer,
+            token,
             line_start: 0,
             statement: 0,
             document,
@@ -141,9 +129,7 @@ impl<'a> Parser<'a> {
             examined: None,
             resumed: false,
             rereads: 0,
-        };
-        parser.advance();
-        parser
+        }
     }
 
     /// Settles the arrays of tables and the errors.
@@ -169,21 +155,13 @@ impl<'a> Parser<'a> {
     }
 
     pub(super) fn advance(&mut self) {
-        // The lexer ends after one `Eof`; stay there.
-        if let Some(token) = self.lexer.next() {
-            self.token = Token {
-                kind: token.kind(),
-                start: self.base + token.span().start(),
-                end: self.base + token.span().end(),
-            };
-        }
+        self.token = self.lexer.next();
     }
 
     /// Goes on at `offset`, a line start.
     fn resume(&mut self, offset: usize) {
-        self.base = offset;
         self.line_start = offset;
-        self.lexer = toml_parser::Source::new(self.source.text.get(offset..).unwrap_or("")).lex();
+        self.lexer.seek(offset);
         self.resumed = true;
         self.advance();
     }
@@ -221,7 +199,7 @@ impl<'a> Parser<'a> {
     }
 
     /// Reports an error, unless the statement has one already.
-    fn report(&mut self, error: SyntaxError) {
+    pub(super) fn report(&mut self, error: SyntaxError) {
         if std::mem::replace(&mut self.broken, true) {
             return;
         }
@@ -485,19 +463,18 @@ impl<'a> Parser<'a> {
         self.parts.clear();
         loop {
             self.skip_whitespace();
-            let Token { kind, start, end } = self.token;
+            let Token {
+                kind, start, end, ..
+            } = self.token;
             let span = self.span(start, end);
             let text = match kind {
                 TokenKind::Atom => {
                     if !self.bare_key(start, end) {
                         return false;
                     }
-                    Text {
-                        source: 0,
-                        start: start as u32,
-                        end: end as u32,
-                    }
+                    scalar::source_text(start, end)
                 }
+                TokenKind::BasicString if self.token.plain => scalar::inside(start, end),
                 TokenKind::BasicString | TokenKind::LiteralString => {
                     let encoding = match kind {
                         TokenKind::BasicString => Encoding::BasicString,
@@ -580,8 +557,16 @@ impl<'a> Parser<'a> {
     /// A scalar, or the opening bracket of an array or table.
     fn value_start(&mut self, slot: Slot, depth: usize) {
         self.skip_whitespace();
-        let Token { kind, start, end } = self.token;
+        let Token {
+            kind, start, end, ..
+        } = self.token;
         let encoding = match kind {
+            TokenKind::BasicString if self.token.plain => {
+                let string = Value::String(scalar::inside(start, end));
+                let node = self.document.new_node(string, self.span(start, end));
+                self.store(slot, node);
+                return self.advance();
+            }
             TokenKind::BasicString => Encoding::BasicString,
             TokenKind::LiteralString => Encoding::LiteralString,
             TokenKind::MlBasicString => Encoding::MlBasicString,
@@ -666,7 +651,9 @@ impl<'a> Parser<'a> {
     }
 
     fn open(&mut self, slot: Slot, depth: usize) {
-        let Token { kind, start, end } = self.token;
+        let Token {
+            kind, start, end, ..
+        } = self.token;
         if depth >= MAX_DEPTH {
             self.report(too_deep(self.span(start, end)));
             self.skip_brackets();

@@ -13,7 +13,7 @@ use super::{SyntaxError, Value};
 use crate::source::{FileId, Span};
 
 /// Whether a byte may stand unescaped in a one-line basic string.
-const PLAIN: [bool; 256] = {
+pub(super) const PLAIN: [bool; 256] = {
     let mut plain = [false; 256];
     let mut byte = 0;
     while byte < 256 {
@@ -35,6 +35,20 @@ pub(super) const BARE: [bool; 256] = {
     }
     bare
 };
+
+/// The bytes `start..end` of the source.
+pub(super) fn source_text(start: usize, end: usize) -> Text {
+    Text {
+        source: 0,
+        start: start as u32,
+        end: end as u32,
+    }
+}
+
+/// What lies between the quotes of the one-line string `start..end`.
+pub(super) fn inside(start: usize, end: usize) -> Text {
+    source_text(start + 1, end - 1)
+}
 
 /// The source text with its file, to cut spans and tokens from.
 #[derive(Debug, Clone, Copy)]
@@ -68,23 +82,6 @@ impl<'a> Source<'a> {
         end: usize,
     ) -> (Text, Option<SyntaxError>) {
         let raw = self.slice(start, end);
-        let quote = match encoding {
-            Encoding::BasicString => b'"',
-            Encoding::LiteralString => b'\'',
-            Encoding::MlBasicString | Encoding::MlLiteralString => 0,
-        };
-        if let [first, inner @ .., last] = raw.as_bytes()
-            && *first == quote
-            && *last == quote
-            && inner.iter().all(|&byte| PLAIN[byte as usize])
-        {
-            let text = Text {
-                source: 0,
-                start: start as u32 + 1,
-                end: end as u32 - 1,
-            };
-            return (text, None);
-        }
         let delimiter = match encoding {
             Encoding::BasicString => "\"",
             Encoding::LiteralString => "'",

@@ -434,3 +434,19 @@ fn hostile_texts_take_linear_time() {
         assert!(errors.len() <= 100);
     }
 }
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(1024))]
+
+    /// The lexer gives the tokens of `toml_parser`.
+    #[test]
+    fn tokens_agree_with_toml_parser(symbols in prop::collection::vec(symbol(), 0..40)) {
+        let text = symbols.concat();
+        let mut lexer = lexer::Lexer::new(&text);
+        for expected in toml_parser::Source::new(&text).lex() {
+            let token = lexer.next();
+            let span = toml_parser::Span::new_unchecked(token.start, token.end);
+            prop_assert_eq!((token.kind, span), (expected.kind(), expected.span()), "{:?}", text);
+        }
+    }
+}

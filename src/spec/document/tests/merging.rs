@@ -134,15 +134,15 @@ fn assignments_reach_into_arrays_of_tables() {
             ],
         )
         .split_once("---\n").unwrap().1,
-        @"
+        @r#"
         file 1 line 1 `fcc`: `layers` has no entry named `fcc`
           help: did you mean `fc`?
         file 2 line 1 `3`: `layers` has 3 entries, numbered from 0; there is no 3
         file 3 line 1 `x`: `betas` has no entry named `x`
         file 4 line 1 `1`: `1` is a float, so no key can be set in it
           line 9 `0.95`: a float here
-          help: to replace it by a table, write `1 = { … }`
-        file 5 line 1 ``: expected a value, found the end of the file
+        file 5 line 1 `train.lr`: the assignment has no value
+          help: an empty string is written `""`
         file 6 line 1 `lr`: the key `lr` has no value
           help: write `lr = …`
         file 7 line 1 `[`: this array is never closed
@@ -152,7 +152,7 @@ fn assignments_reach_into_arrays_of_tables() {
         file 9 line 1 `=`: expected a key, found `=`
         file 10 line 1 `lr:3`: `lr:3` is not a key
           help: a key without quotes holds only letters a to z, digits, `_` and `-`; put others into quotes
-        "
+        "#
     );
     insta::assert_snapshot!(
         merged("l = [{ name = \"a\" }, { name = \"a\" }]\n", &["l.a.x=1", "l.1.x=2"]),
