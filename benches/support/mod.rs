@@ -18,7 +18,7 @@ pub fn generated_spec(layers: usize) -> String {
             0 => write!(
                 spec,
                 "[[layers]]\nname = \"{name}\"\nop = \"linear\"\nin = \"{last}\"\n\
-                 out_features = \"width\"\nbias = true\ndtype = \"float32\"\ntrainable = true\n\n"
+                 out_features = \"width\"\nbias = true\ndtype = \"float32\"\nfrozen = false\n\n"
             ),
             1 => write!(
                 spec,
@@ -31,14 +31,13 @@ pub fn generated_spec(layers: usize) -> String {
             ),
             3 => write!(
                 spec,
-                "[[layers]]\nname = \"{name}\"\nop = \"dropout\"\nin = [\"{last}\"]\np = 0.1\n\
-                 inplace = false\n\n"
+                "[[layers]]\nname = \"{name}\"\nop = \"dropout\"\nin = [\"{last}\"]\np = 0.1\n\n"
             ),
             _ => write!(
                 spec,
                 "[[layers]]\nname = \"{name}\"\nop = \"linear\"\nin = \"{last}\"\n\
-                 in_features = 64\nout_features = \"width\"\nbias = false\ndtype = \"bfloat16\"\n\
-                 init = {{ name = \"kaiming_uniform\", gain = 1.0 }}\ntrainable = true\n\n"
+                 in_features = 64\nout_features = \"width\"\nbias = false\ndtype = \"float32\"\n\
+                 init = \"kaiming_uniform\"\nfrozen = false\n\n"
             ),
         };
         last = name;
@@ -58,4 +57,15 @@ pub fn shortest<T>(repeats: usize, mut run: impl FnMut() -> T) -> Duration {
         })
         .min()
         .unwrap_or_default()
+}
+
+/// A spec of that many layers with as few keys as a layer can have.
+pub fn generated_short_spec(layers: usize) -> String {
+    let mut text = String::from("spec = 1\n\n[inputs]\nx = [8, 256]\n");
+    for number in 0..layers {
+        let body = if number % 2 == 0 { "op = \"linear\"\nout_features = 256" } else { "op = \"relu\"" };
+        // Writing to a string does not fail.
+        let _ = write!(text, "\n[[layers]]\nname = \"layer_{number}\"\n{body}\n");
+    }
+    text
 }
