@@ -11,18 +11,28 @@ use plimsoll::engine::{Levels, Overlay, check, load};
 use plimsoll::source::{SourceFile, Sources};
 
 fn main() {
-    let layers = std::env::var("LAYERS").ok().and_then(|n| n.parse().ok()).unwrap_or(50_000);
-    let shapes: [(&str, fn(usize) -> String); 2] =
-        [("many keys", support::generated_spec), ("few keys", support::generated_short_spec)];
+    let layers = std::env::var("LAYERS")
+        .ok()
+        .and_then(|n| n.parse().ok())
+        .unwrap_or(50_000);
+    let shapes: [(&str, fn(usize) -> String); 2] = [
+        ("many keys", support::generated_spec),
+        ("few keys", support::generated_short_spec),
+    ];
     for (name, generate) in shapes {
         let text = generate(layers);
         let ours = support::shortest(7, || {
             let mut sources = Sources::default();
             let file = sources.add(SourceFile::new("generated.model.toml", text.as_str()));
             let overlay = Overlay::default();
-            let loaded = load(file, &mut sources, &overlay, &mut |path| Err(path.to_owned()));
+            let loaded = load(file, &mut sources, &overlay, &mut |path| {
+                Err(path.to_owned())
+            });
             let checked = check(loaded, &sources, &Levels::default());
-            let broken = checked.findings.iter().find(|f| f.rule.starts_with("spec/"));
+            let broken = checked
+                .findings
+                .iter()
+                .find(|f| f.rule.starts_with("spec/"));
             assert!(broken.is_none(), "the generated spec is sound: {broken:?}");
             checked.findings.len()
         });

@@ -63,7 +63,11 @@ pub fn shortest<T>(repeats: usize, mut run: impl FnMut() -> T) -> Duration {
 pub fn generated_short_spec(layers: usize) -> String {
     let mut text = String::from("spec = 1\n\n[inputs]\nx = [8, 256]\n");
     for number in 0..layers {
-        let body = if number % 2 == 0 { "op = \"linear\"\nout_features = 256" } else { "op = \"relu\"" };
+        let body = if number % 2 == 0 {
+            "op = \"linear\"\nout_features = 256"
+        } else {
+            "op = \"relu\""
+        };
         // Writing to a string does not fail.
         let _ = write!(text, "\n[[layers]]\nname = \"layer_{number}\"\n{body}\n");
     }

@@ -54,6 +54,17 @@ impl Builder {
         }
     }
 
+    /// Makes room for that many layers of one op and two parameters each. Growing by doubling
+    /// would copy everything once more, and touch twice the memory.
+    pub fn reserve(&mut self, layers: usize) {
+        self.graph.layers.reserve(layers);
+        self.graph.dag.reserve_exact_nodes(layers);
+        self.graph.dag.reserve_exact_edges(layers);
+        self.graph.types.reserve(2 * layers);
+        self.graph.tensors.reserve(2 * layers);
+        self.graph.parameters.reserve(layers);
+    }
+
     /// The graph so far.
     pub fn graph(&self) -> &Graph {
         &self.graph

@@ -18,6 +18,7 @@ pub(super) fn evaluate(
 ) -> Option<AttributeValue> {
     match value {
         RawValue::Value(value) => Some(value.clone()),
+        RawValue::Name(name) => name_value(lowering, name, span),
         RawValue::Expression(expression) => expression_value(lowering, expression),
         RawValue::List(items) => {
             let mut values = Vec::with_capacity(items.len());
@@ -36,6 +37,49 @@ pub(super) fn evaluate(
         }
         RawValue::Faulty => None,
     }
+}
+
+fn name_value(lowering: &mut Lowering<'_, '_>, name: &str, span: Span) -> Option<AttributeValue> {
+    if let Some(value) = lowering.scope().arguments.get(name) {
+        return Some(value.clone());
+    }
+    match lowering.number(name) {
+        Some(Number::Integer(value)) => Some(AttributeValue::Integer(value)),
+        Some(Number::Real(value)) => Some(AttributeValue::Float(value)),
+        None => {
+            unknown_name(lowering, name, span);
+            None
+        }
+    }
+}
+
+/// Reports a name that is neither dim nor argument. A dim that is there but has no value has been
+/// reported with the dim.
+fn unknown_name(lowering: &mut Lowering<'_, '_>, name: &str, span: Span) {
+    if lowering
+        .spec
+        .dims
+        .entries
+        .iter()
+        .any(|dim| dim.name == name)
+    {
+        return;
+    }
+    let mut known = lowering.dims.names();
+    known.extend(
+        lowering
+            .scope()
+            .arguments
+            .keys()
+            .map(smol_str::SmolStr::as_str),
+    );
+    let help = suggest::did_you_mean(name, &known);
+    lowering.complain(
+        names::UNKNOWN_DIM,
+        span,
+        format!("unknown dim `{name}`"),
+        help,
+    );
 }
 
 fn expression_value(
@@ -58,34 +102,18 @@ fn expression_value(
             let name = error
                 .message
                 .strip_prefix("unknown dim `")
-                .and_then(|rest| rest.strip_suffix('`'))
-                .map(str::to_owned);
-            // A dim that is there but has no value has been reported with the dim.
-            if let Some(name) = &name
-                && lowering
-                    .spec
-                    .dims
-                    .entries
-                    .iter()
-                    .any(|dim| dim.name == *name)
-            {
-                return None;
-            }
-            let (rule, help) = match &name {
-                Some(name) => {
-                    let mut known = lowering.dims.names();
-                    known.extend(
-                        lowering
-                            .scope()
-                            .arguments
-                            .keys()
-                            .map(smol_str::SmolStr::as_str),
+                .and_then(|r| r.strip_suffix('`'));
+            match name {
+                Some(name) => unknown_name(lowering, name, error.span),
+                None => {
+                    lowering.complain(
+                        names::INCONSISTENT_DIM,
+                        error.span,
+                        error.message,
+                        error.help,
                     );
-                    (names::UNKNOWN_DIM, suggest::did_you_mean(name, &known))
                 }
-                None => (names::INCONSISTENT_DIM, error.help),
-            };
-            lowering.complain(rule, error.span, error.message, help);
+            }
             None
         }
     }

@@ -178,11 +178,9 @@ impl<'s> Lowering<'s, '_> {
         kind: LayerKind,
         id: DefinitionId,
     ) -> LayerId {
-        let parent = self.scope().layer;
-        let layer = self.builder.begin_layer(name.clone(), index, kind, id);
+        let layer = self.builder.begin_layer(name, index, kind, id);
         let start = self.builder.graph().parameters.len() as u32;
         self.owned.push(start..start);
-        self.children.insert((parent, name, index), layer);
         layer
     }
 
@@ -255,11 +253,9 @@ impl<'s> Lowering<'s, '_> {
                 }
             }
         }
-        for attribute in op.attributes {
+        for (position, attribute) in op.attributes.iter().enumerate() {
             let missing = matches!(attribute.default, ops::definition::Default::Required)
-                && op
-                    .attribute_position(attribute.name)
-                    .is_some_and(|at| definition.attribute(at).is_none());
+                && definition.attribute(position).is_none();
             if missing {
                 let message = format!(
                     "`{}` needs `{}`: {}",

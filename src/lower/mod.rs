@@ -51,10 +51,12 @@ pub fn lower(spec: &Spec, overrides: &[(SmolStr, i64)], sink: &mut Sink) -> Mode
         sink,
         scopes: vec![Scope::default()],
         owned: Vec::new(),
+        indexed: 0,
         children: FxHashMap::default(),
         reported: FxHashSet::default(),
         here: DefinitionId(0),
     };
+    lowering.reserve();
     lowering.inputs();
     lowering.own_tensors(&spec.params, &spec.buffers, None);
     for &id in &spec.layers {
@@ -93,6 +95,8 @@ struct Lowering<'s, 'k> {
     scopes: Vec<Scope>,
     /// For each layer, the numbers of its own parameters.
     owned: Vec<std::ops::Range<u32>>,
+    /// How many layers are in `children`.
+    indexed: usize,
     /// Layers by parent, name and repetition.
     children: FxHashMap<(Option<LayerId>, SmolStr, Option<u32>), LayerId>,
     /// What has been reported: a block that repeats would say the same thing each time.
@@ -190,6 +194,14 @@ impl<'s> Lowering<'s, '_> {
             }
             TensorKind::Constant(_) => None,
         }
+    }
+
+    /// Makes room for what the layers of the spec will need if none of them repeats.
+    fn reserve(&mut self) {
+        let layers = self.spec.layers.len();
+        self.builder.reserve(layers);
+        self.owned.reserve(layers);
+        self.scope_mut().names.reserve(layers);
     }
 
     fn inputs(&mut self) {

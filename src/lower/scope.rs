@@ -88,8 +88,9 @@ impl Lowering<'_, '_> {
     }
 
     /// The parameter of that path: `wte.weight`, from this scope outwards.
-    pub(super) fn parameter_path(&self, path: &str) -> Option<TensorId> {
+    pub(super) fn parameter_path(&mut self, path: &str) -> Option<TensorId> {
         let (layers, name) = path.rsplit_once('.')?;
+        self.index_layers();
         for scope in self.scopes.iter().rev() {
             if let Some(layer) = self.layer_path(scope.layer, layers) {
                 let graph = self.builder.graph();
@@ -103,6 +104,16 @@ impl Lowering<'_, '_> {
             }
         }
         None
+    }
+
+    /// Makes the layers so far known by their paths. Most specs share nothing and never ask.
+    fn index_layers(&mut self) {
+        let layers = &self.builder.graph().layers;
+        for (number, layer) in layers.iter().enumerate().skip(self.indexed) {
+            let key = (layer.parent, layer.name.clone(), layer.index);
+            self.children.insert(key, LayerId(number as u32));
+        }
+        self.indexed = layers.len();
     }
 
     /// The layer of that path below `from`: `h.0.attn`.

@@ -51,7 +51,7 @@ pub enum AttributeValue {
 
 /// The attributes that a call gives, by their position in the op's table; the rest have defaults.
 #[derive(Debug, Clone, Default, PartialEq)]
-pub struct Attributes(SmallVec<[(u8, AttributeValue); 2]>);
+pub struct Attributes(SmallVec<[(u8, AttributeValue); 1]>);
 
 impl Attributes {
     /// None given.

@@ -27,13 +27,13 @@ pub struct LayerDefinition {
     /// Where `op = …` or `formula = …` has its value.
     pub body_span: Span,
     /// What it reads; `None` for the previous layer's output.
-    pub inputs: Option<SmallVec<[(SmolStr, Span); 2]>>,
+    pub inputs: Option<SmallVec<[(SmolStr, Span); 1]>>,
     /// How often it is repeated.
-    pub repeat: Option<AttributeEntry>,
+    pub repeat: Option<Box<AttributeEntry>>,
     /// How its last axis is split into several outputs.
-    pub split: Option<AttributeEntry>,
+    pub split: Option<Box<AttributeEntry>>,
     /// The attributes given to its op, or the arguments given to its block.
-    pub attributes: SmallVec<[AttributeEntry; 2]>,
+    pub attributes: SmallVec<[AttributeEntry; 1]>,
     /// Whether its parameters are frozen.
     pub frozen: bool,
     /// How its weights are initialised; `None` for the op's own way.
@@ -73,6 +73,9 @@ pub struct AttributeEntry {
 pub enum RawValue {
     /// A plain value.
     Value(AttributeValue),
+    /// The name of a dim or a block argument, the commonest expression; what stands at the span of
+    /// its entry.
+    Name(SmolStr),
     /// An expression.
     Expression(Box<Expression>),
     /// A list of numbers and expressions.
@@ -238,11 +241,11 @@ impl LayerDefinition {
             "in" => self.read_inputs(node, reader),
             "repeat" => {
                 let value = reader.within(key, |r| RawValue::read(node, AttributeKind::Size, r));
-                self.repeat = Some(AttributeEntry::new(0, entry, value));
+                self.repeat = Some(Box::new(AttributeEntry::new(0, entry, value)));
             }
             "split" => {
                 let value = reader.within(key, |r| RawValue::read(node, AttributeKind::Sizes, r));
-                self.split = Some(AttributeEntry::new(0, entry, value));
+                self.split = Some(Box::new(AttributeEntry::new(0, entry, value)));
             }
             "frozen" => match node.as_bool() {
                 Some(frozen) => self.frozen = frozen,
@@ -455,6 +458,9 @@ impl RawValue {
         if node.as_str().is_none() {
             return RawValue::wrong(node, what, reader);
         }
+        if let Some(name) = node.as_str().filter(|text| is_plain_name(text)) {
+            return RawValue::Name(name.into());
+        }
         match reader.expression(node, names::INCONSISTENT_DIM) {
             Some(expression) => RawValue::Expression(Box::new(expression)),
             None => RawValue::Faulty,
@@ -486,4 +492,34 @@ impl RawValue {
             None => RawValue::List(items),
         }
     }
+}
+
+/// Whether a text is one ASCII name and no word of the expression language.
+fn is_plain_name(text: &str) -> bool {
+    let bytes = text.as_bytes();
+    bytes
+        .first()
+        .is_some_and(|first| first.is_ascii_alphabetic() || *first == b'_')
+        && bytes
+            .iter()
+            .all(|byte| byte.is_ascii_alphanumeric() || *byte == b'_')
+        && !matches!(
+            text,
+            "True"
+                | "False"
+                | "None"
+                | "true"
+                | "false"
+                | "not"
+                | "and"
+                | "or"
+                | "if"
+                | "else"
+                | "inf"
+                | "nan"
+                | "lambda"
+                | "is"
+                | "in"
+                | "for"
+        )
 }

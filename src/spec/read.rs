@@ -268,6 +268,8 @@ fn read_layers(
         let _: Option<()> = reader.expected(node, "an array of tables");
         return;
     };
+    layers.reserve(array.len());
+    definitions.reserve(array.len());
     for (number, item) in array.iter().enumerate() {
         let Some(table) = item.as_table() else {
             let _: Option<()> = reader.expected(item, "a table");
