@@ -15,12 +15,10 @@ fn main() {
         .ok()
         .and_then(|n| n.parse().ok())
         .unwrap_or(50_000);
-    let shapes: [(&str, fn(usize) -> String); 2] = [
-        ("many keys", support::generated_spec),
-        ("few keys", support::generated_short_spec),
-    ];
-    for (name, generate) in shapes {
-        let text = generate(layers);
+    for (name, text) in [
+        ("many keys", support::generated_spec(layers)),
+        ("few keys", support::generated_short_spec(layers)),
+    ] {
         let ours = support::shortest(7, || {
             let mut sources = Sources::default();
             let file = sources.add(SourceFile::new("generated.model.toml", text.as_str()));

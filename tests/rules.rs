@@ -1,6 +1,8 @@
 //! Every rule's page is run: each bad spec makes the rule speak, each good one keeps it silent,
 //! and what people see of the bad ones is a snapshot.
 
+#![allow(clippy::unwrap_used)]
+
 use std::path::Path;
 
 use plimsoll::engine::{Levels, Overlay, check, load};

@@ -24,7 +24,7 @@ pub struct Limits {
 
 impl Default for Limits {
     fn default() -> Limits {
-        Limits { nodes: 8_000_000 }
+        Limits { nodes: 4_000_000 }
     }
 }
 

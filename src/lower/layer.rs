@@ -18,17 +18,23 @@ impl<'s> Lowering<'s, '_> {
     /// Lowers one layer, as often as it repeats, and binds its names.
     pub(super) fn layer(&mut self, id: DefinitionId) {
         let definition = self.spec.definition(id);
+        if self.exhausted {
+            let unknown: Tensors = smallvec::smallvec![self.builder.unknown()];
+            self.bind_outputs(definition, &unknown);
+            return;
+        }
         let outer = std::mem::replace(&mut self.here, id);
         let mut inputs = self.layer_inputs(definition);
         let times = self.repetitions(definition);
         let mut outputs = Tensors::new();
         for index in 0..times.unwrap_or(1) {
             if !self.builder.has_room() {
-                let message = "the model grows past what can be examined (8,000,000 layers or ops)";
+                let message = "the model grows past what can be examined (4,000,000 layers or ops)";
                 let span = definition
                     .repeat
                     .as_ref()
                     .map_or(definition.body_span, |r| r.span);
+                self.exhausted = true;
                 self.complain(
                     names::UNBOUNDED_MODEL,
                     span,
@@ -478,6 +484,8 @@ impl<'s> Lowering<'s, '_> {
             .filter(|scope| scope.block == Some(number))
             .count();
         if inside > 0 || self.scopes.len() > MAX_BLOCK_DEPTH {
+            // What stands around it would come here again, in each of its layers.
+            self.exhausted = true;
             let message = if inside > 0 {
                 format!("the block `{}` contains itself", block.name)
             } else {

@@ -51,6 +51,7 @@ pub fn lower(spec: &Spec, overrides: &[(SmolStr, i64)], sink: &mut Sink) -> Mode
         sink,
         scopes: vec![Scope::default()],
         owned: Vec::new(),
+        exhausted: false,
         indexed: 0,
         children: FxHashMap::default(),
         reported: FxHashSet::default(),
@@ -95,6 +96,8 @@ struct Lowering<'s, 'k> {
     scopes: Vec<Scope>,
     /// For each layer, the numbers of its own parameters.
     owned: Vec<std::ops::Range<u32>>,
+    /// Whether the model turned out to be endless or too large; nothing is unfolded any more.
+    exhausted: bool,
     /// How many layers are in `children`.
     indexed: usize,
     /// Layers by parent, name and repetition.
