@@ -423,6 +423,7 @@ impl Expansion<'_> {
                     constant: self.builder.graph.constant(id),
                     requires_grad: tensor.requires_grad,
                     is_parameter: matches!(tensor.kind, TensorKind::Parameter(_)),
+                    strides: None,
                 })
             })
             .collect();

@@ -303,6 +303,7 @@ impl Graph {
             },
             requires_grad: tensor.requires_grad,
             is_parameter: matches!(tensor.kind, TensorKind::Parameter(_)),
+            strides: None,
         })
     }
 

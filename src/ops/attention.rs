@@ -5,7 +5,9 @@
 
 use smallvec::smallvec;
 
+use super::contraction::merges;
 use super::definition::{BASE, Default, attribute, operand, optional};
+use super::layout::{Placement, contiguous, contiguous_strides, preserved};
 use super::pointwise::{operations, range};
 use super::{Attribute, AttributeKind, Autocast, Call, Op, OpError, Saved, Work, multilinear};
 use crate::tensor::{Dtype, Interval, Moments, Shape, TensorType};
@@ -53,6 +55,15 @@ pub static OPS: &[Op] = &[
         },
         backward,
         saved,
+        // The fused kernels write [batch, positions, heads, width], and show it transposed.
+        layout: |call, strides| match (Sizes::of(call), call.output()) {
+            (Ok(sizes), Some(output)) if kernel(call, &sizes) != Kernel::Math => {
+                let own = output.shape.sizes();
+                let order = contiguous_strides(&[own[0], own[2], own[1], own[3]]);
+                Placement::Own(smallvec![order[0], order[2], order[1], order[3]])
+            }
+            _ => contiguous(call, strides),
+        },
         interval,
         moments: |call, moments| {
             let (value, weight) = ((*moments.get(2)?)?, weight_square(call, moments)?);
@@ -118,6 +129,7 @@ pub static OPS: &[Op] = &[
                 dtype: call.promoted_dtype(),
             }])
         },
+        layout: preserved,
         // x · cos + rotated x · sin, and the sign of the rotated.
         work: |call| operations(call, 4),
         saved: |call, saved| {
@@ -405,8 +417,7 @@ fn backward(call: &Call) -> u128 {
         .saturating_add(values.saturating_mul(weights + needs(2)))
 }
 
-/// What the kernel keeps. Query, key and value come as views with the heads exchanged with the
-/// positions, which `matmul` copies.
+/// What the kernel keeps.
 fn saved(call: &Call, saved: &mut Saved) {
     let Ok(sizes) = Sizes::of(call) else { return };
     let Ok(dtype) = call.dtype(0) else { return };
@@ -462,7 +473,8 @@ fn saved(call: &Call, saved: &mut Saved) {
 }
 
 /// What `_scaled_dot_product_attention_math` keeps: query and key times the root of the scale, the
-/// weights, and the value. Halves are computed in float32.
+/// weights, and the value, or a copy of it where batch and heads do not lie one after the other.
+/// Halves are computed in float32.
 fn math_saved(call: &Call, sizes: &Sizes, saved: &mut Saved) {
     let Ok(given) = call.dtype(0) else { return };
     let dtype = if given.is_half() {
@@ -496,8 +508,13 @@ fn math_saved(call: &Call, sizes: &Sizes, saved: &mut Saved) {
         let elements = batches
             .saturating_mul(sizes.keys)
             .saturating_mul(sizes.value_width);
-        let batch = batches / sizes.heads().max(1);
-        let copied = (batch > 1 && sizes.heads() > 1) || elements != call.elements(2);
+        let own = call.shape(2).map_or(&[][..], Shape::sizes);
+        let leading = own
+            .iter()
+            .copied()
+            .zip(call.strides(2))
+            .take(own.len().saturating_sub(2));
+        let copied = elements != call.elements(2) || !merges(leading);
         match copied || given.is_half() {
             true => saved.extra("value", elements, dtype),
             false => saved.argument(call, 2),
@@ -643,7 +660,7 @@ mod tests {
                 "value, scaled query: 1024 float32, scaled key: 1024 float32, weights: 1024 float32",
             ),
             (
-                "sdpa([2, 4, 16, 16], [2, 4, 16, 16], [2, 4, 16, 16], dropout_p=0.1)",
+                "sdpa([2, 4, 16, 16], [2, 4, 16, 16], [2, 4, 16, 16] / [1024, 16, 64, 1], dropout_p=0.1)",
                 "scaled query: 2048 float32, scaled key: 2048 float32, weights: 2048 float32, mask: 2048 bool, dropped weights: 2048 float32, value: 2048 float32",
             ),
             (

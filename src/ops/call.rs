@@ -1,5 +1,6 @@
 //! One application of an op, as its functions see it.
 
+use super::layout::{Strides, contiguous_strides};
 use super::{AttributeValue, Attributes, Op, OpError};
 use crate::tensor::{Dtype, Shape, TensorType};
 
@@ -15,6 +16,8 @@ pub struct Argument<'a> {
     pub requires_grad: bool,
     /// Whether the operand is a parameter or a buffer.
     pub is_parameter: bool,
+    /// The strides, where they are known; contiguous otherwise.
+    pub strides: Option<&'a [u64]>,
 }
 
 /// One application of an op: its attributes, its operands and, after inference, its outputs.
@@ -81,6 +84,16 @@ impl<'a> Call<'a> {
     pub fn elements(&self, position: usize) -> u64 {
         self.argument(position)
             .map_or(0, |argument| argument.ty.shape.elements())
+    }
+
+    /// The strides of the operand at `position`: contiguous ones where they are not known, none
+    /// where it is left out.
+    pub fn strides(&self, position: usize) -> Strides {
+        self.argument(position)
+            .map_or_else(Strides::new, |argument| match argument.strides {
+                Some(strides) => Strides::from_slice(strides),
+                None => contiguous_strides(argument.ty.shape.sizes()),
+            })
     }
 
     /// The number written for the operand at `position`, if it is one.

@@ -1,10 +1,12 @@
 //! Calls written as text, for the tests of the families: `matmul([2, 3], bfloat16 [3, 4])`.
 //!
 //! An operand is a type (`float32` where only a shape is given), a number, or `-` where it is left
-//! out. Float tensors require a gradient unless `!` follows. Attributes follow as `name=value`.
+//! out. Strides may follow a type: `[2, 3] / [1, 2]`. Float tensors require a gradient unless `!`
+//! follows. Attributes follow as `name=value`.
 //! What a layer of the op owns is filled in where no operand is given for it. Behind the call may
 //! stand `eval` (instead of training), `fused` (attention as one kernel) and `autocast`.
 
+use super::layout::Strides;
 use super::{
     Argument, AttributeKind, AttributeValue, Attributes, Call, Op, ParameterDefinition, Saved, find,
 };
@@ -15,6 +17,7 @@ struct Operand {
     constant: Option<f64>,
     requires_grad: bool,
     is_parameter: bool,
+    strides: Option<Strides>,
 }
 
 /// Splits at commas outside brackets and quotes.
@@ -64,11 +67,16 @@ fn operand(text: &str) -> Option<Operand> {
             constant: Some(value),
             requires_grad: false,
             is_parameter: false,
+            strides: None,
         });
     }
     let (ty, frozen) = match text.strip_suffix('!') {
         Some(ty) => (ty, true),
         None => (text, false),
+    };
+    let (ty, strides) = match ty.split_once('/') {
+        Some((ty, strides)) => (ty.trim(), Some(list(strides.trim()).into())),
+        None => (ty, None),
     };
     let (dtype, shape) = ty.split_at(ty.find('[').unwrap_or(ty.len()));
     let dtype = match dtype.trim() {
@@ -80,6 +88,7 @@ fn operand(text: &str) -> Option<Operand> {
         constant: None,
         requires_grad: dtype.is_float() && !frozen,
         is_parameter: false,
+        strides,
     })
 }
 
@@ -152,6 +161,7 @@ impl Parsed {
                     constant: operand.constant,
                     requires_grad: operand.requires_grad,
                     is_parameter: operand.is_parameter,
+                    strides: operand.strides.as_deref(),
                 })
             })
             .collect();
@@ -198,6 +208,7 @@ impl Parsed {
                     constant: None,
                     requires_grad: !parameter.buffer,
                     is_parameter: true,
+                    strides: None,
                 });
             }
         }

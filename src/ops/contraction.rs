@@ -7,16 +7,8 @@
 use smallvec::SmallVec;
 
 use super::equation::Contraction;
+use super::layout::{Placement, Strides, contiguous_strides};
 use super::{Call, Saved, Work};
-
-/// The strides of a contiguous tensor.
-pub fn contiguous_strides(sizes: &[u64]) -> Vec<u64> {
-    let mut strides = vec![1u64; sizes.len()];
-    for axis in (1..sizes.len()).rev() {
-        strides[axis - 1] = strides[axis].saturating_mul(sizes[axis].max(1));
-    }
-    strides
-}
 
 /// Whether these axes, given by size and stride, can be merged into one without a copy.
 pub fn merges(axes: impl IntoIterator<Item = (u64, u64)>) -> bool {
@@ -46,7 +38,7 @@ enum Storage {
 #[derive(Debug, Clone)]
 struct Spread {
     sizes: Vec<u64>,
-    strides: Vec<u64>,
+    strides: Strides,
     storage: Storage,
     requires_grad: bool,
 }
@@ -60,6 +52,8 @@ pub struct Cost {
     pub backward: u128,
     /// What autograd keeps.
     pub saved: Saved,
+    /// The strides of the result; in the storage of the first operand where it is a view of that.
+    pub placement: Option<Placement>,
 }
 
 /// The role of an index in a step.
@@ -125,9 +119,17 @@ pub fn cost(call: &Call, contraction: &Contraction, first: usize) -> Cost {
         left = cost.multiply(call, &left, &right, &roles, step);
     }
     let sums_at_the_end = (contraction.outputs..indices).any(|index| left.sizes[index] != 1);
-    if sums_at_the_end {
-        cost.work.other += elements(&left);
-    }
+    let strides = Strides::from_slice(&left.strides[..contraction.outputs]);
+    cost.placement = Some(match left.storage {
+        _ if sums_at_the_end => {
+            cost.work.other = cost.work.other.saturating_add(elements(&left));
+            Placement::Own(contiguous_strides(
+                &contraction.sizes[..contraction.outputs],
+            ))
+        }
+        Storage::Operand(0) => Placement::Shared(strides),
+        _ => Placement::Own(strides),
+    });
     cost
 }
 
@@ -137,9 +139,9 @@ fn spread(call: &Call, contraction: &Contraction, axes: &[usize], position: usiz
     let own = call
         .argument(position)
         .map_or(&[][..], |argument| argument.ty.shape.sizes());
-    let own_strides = contiguous_strides(own);
+    let own_strides = call.strides(position);
     let mut sizes = vec![1; contraction.sizes.len()];
-    let mut strides = vec![0u64; contraction.sizes.len()];
+    let mut strides = Strides::from_elem(0, contraction.sizes.len());
     for (axis, &index) in axes.iter().enumerate() {
         sizes[index] = own.get(axis).copied().unwrap_or(1);
         strides[index] += own_strides.get(axis).copied().unwrap_or(0);
@@ -203,7 +205,7 @@ impl Cost {
         }
         let order = [Role::Batch, Role::Left, Role::Right];
         let mut sizes = vec![1; roles.len()];
-        let mut strides = vec![0; roles.len()];
+        let mut strides = Strides::from_elem(0, roles.len());
         let mut stride = 1u64;
         let axes: Vec<usize> = if sums {
             let group = |role| (0..roles.len()).filter(move |&index| roles[index] == role);

@@ -1,6 +1,7 @@
 //! Dropout: random zeros in training, nothing in evaluation.
 
 use super::definition::{BASE, Default, attribute, like_first};
+use super::layout::preserved;
 use super::pointwise::{operations, range};
 use super::{Attribute, AttributeKind, Call, Op, OpError, Outputs, Saved, Work};
 use crate::tensor::{Dtype, Interval, Moments};
@@ -66,6 +67,7 @@ const SCALED: Op = Op {
     attributes: P,
     infer: checked,
     random: true,
+    layout: preserved,
     // Drawing and multiplying.
     work: |call| match probability(call) {
         Some(_) => operations(call, 2),

@@ -5,6 +5,7 @@ use smallvec::smallvec;
 use super::contraction::{Cost, cost};
 use super::definition::{BASE, Default, attribute, operand, optional, variadic};
 use super::equation::{Contraction, parse_equation};
+use super::layout::contiguous;
 use super::{
     AttributeKind, Autocast, Call, Init, Op, OpError, ParameterDefinition, Work, multilinear,
 };
@@ -204,6 +205,11 @@ const CONTRACTED: Op = Op {
     work: |call| cost_of(call).work,
     backward: |call| cost_of(call).backward,
     saved: |call, saved| *saved = cost_of(call).saved,
+    layout: |call, strides| {
+        cost_of(call)
+            .placement
+            .unwrap_or_else(|| contiguous(call, strides))
+    },
     interval: |call, ranges| {
         let terms = contraction(call).map_or(1, |contraction| contraction.terms());
         multilinear::interval(ranges.iter().copied(), terms)

@@ -35,6 +35,7 @@ fn with_call(op: &'static Op, f: impl FnOnce(&Call)) {
                     constant: None,
                     requires_grad: ty.dtype.is_float(),
                     is_parameter: false,
+                    strides: None,
                 })
             })
             .collect();

@@ -6,8 +6,9 @@
 
 use smallvec::smallvec;
 
-use super::contraction::{contiguous_strides, merges};
+use super::contraction::merges;
 use super::definition::{BASE, Default, attribute, operand};
+use super::layout::{Strides, viewed};
 use super::{
     Attribute, AttributeKind, Autocast, Call, Op, OpError, Outputs, Saved, Work, multilinear,
 };
@@ -352,37 +353,65 @@ fn batch(shape: &Shape) -> Shape {
 /// How `torch.matmul` runs a call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Route {
-    /// `dot` or `mv`.
-    Vector,
-    /// `mm` on the operands as they are, or on views of them.
-    Matrix,
-    /// `mm` with the axes of the second operand, transposed, folded into one: a copy.
-    FoldedTranspose,
+    /// `dot`, `mv` or `mm` on the operands as they are.
+    Plain,
+    /// `mv` or `mm` with all axes but the last of the operand at this position folded into one. The
+    /// second operand is transposed before.
+    Folded(usize),
     /// `bmm` on both operands, expanded to the broadcast leading axes.
     Batched,
 }
 
-/// The route, by the rules of `should_fold` in PyTorch's `LinearAlgebra.cpp`, for contiguous
-/// operands.
+/// The route, by the rules of `should_fold` in PyTorch's `LinearAlgebra.cpp`.
 fn route(call: &Call) -> Route {
     let (Ok(a), Ok(b)) = (call.shape(0), call.shape(1)) else {
-        return Route::Matrix;
+        return Route::Plain;
     };
-    match (a.rank(), b.rank()) {
-        (1, 1) | (2, 1) => Route::Vector,
-        (1 | 2, 2) => Route::Matrix,
-        (_, 1) => Route::Vector,
-        (_, 2) => Route::Matrix,
-        // The transpose folds without a copy only where all but one of its axes have one element,
-        // so it is folded only to spare the backward pass a batch of gradients.
-        (1, _) if call.requires_grad(0) => Route::Vector,
-        (2, _) if call.requires_grad(0) => Route::FoldedTranspose,
-        _ => Route::Batched,
+    if a.rank() <= 2 && b.rank() <= 2 {
+        return Route::Plain;
+    }
+    let larger = usize::from(a.rank() < b.rank());
+    if a.rank().min(b.rank()) > 2 {
+        return Route::Batched;
+    }
+    // Folding may cost a copy, but spares the backward pass a batch of gradients.
+    if call.requires_grad(1 - larger) {
+        return Route::Folded(larger);
+    }
+    if a.rank() == 2 {
+        return Route::Batched;
+    }
+    let (sizes, strides) = foldable(call, larger);
+    let follows = |axis: usize| strides[axis] == strides[axis + 1].saturating_mul(sizes[axis + 1]);
+    match sizes.contains(&0) || (0..sizes.len() - 2).all(follows) {
+        true => Route::Folded(larger),
+        false => Route::Batched,
     }
 }
 
+/// Sizes and strides of the operand to fold, the second one transposed.
+fn foldable(call: &Call, position: usize) -> (Strides, Strides) {
+    let sizes = call.shape(position).map_or(&[][..], Shape::sizes);
+    let (mut sizes, mut strides) = (Strides::from_slice(sizes), call.strides(position));
+    if position == 1 && sizes.len() > 1 {
+        let last = sizes.len() - 1;
+        sizes.swap(last, last - 1);
+        strides.swap(last, last - 1);
+    }
+    (sizes, strides)
+}
+
+/// Whether it runs as `dot` or `mv`.
 fn is_vector_product(call: &Call) -> bool {
-    route(call) == Route::Vector
+    let vector = |position| {
+        call.shape(position)
+            .is_ok_and(|shape: &Shape| shape.rank() == 1)
+    };
+    match route(call) {
+        Route::Plain => vector(1),
+        Route::Folded(larger) => vector(1 - larger),
+        Route::Batched => false,
+    }
 }
 
 /// Keeps each factor if the other one needs a gradient: itself, or the copy that was made of it.
@@ -407,12 +436,17 @@ fn copied(call: &Call, position: usize, route: Route) -> Option<u64> {
     let (a, b) = (call.shape(0).ok()?, call.shape(1).ok()?);
     let own = if position == 0 { a } else { b };
     match route {
-        Route::Matrix => None,
-        Route::Vector => (position == 1 && own.rank() > 2).then_some(own.elements()),
-        Route::FoldedTranspose => (position == 1).then_some(own.elements()),
+        Route::Plain => None,
+        Route::Folded(larger) if larger != position => None,
+        Route::Folded(_) => {
+            let (sizes, strides) = foldable(call, position);
+            let rows = sizes[..sizes.len() - 1].iter().product();
+            let folded = viewed(&sizes, &strides, &[rows, sizes[sizes.len() - 1]]);
+            folded.is_none().then_some(own.elements())
+        }
         Route::Batched => {
             let full = batch(a).broadcast(&batch(b))?;
-            let strides = contiguous_strides(own.sizes());
+            let strides = call.strides(position);
             let own_batch = own.rank().saturating_sub(2);
             let offset = full.rank() - own_batch;
             // An axis that is expanded has stride 0.
@@ -514,6 +548,15 @@ mod tests {
             ("matmul([2, 3], [3, 4])", "input, other"),
             ("matmul([2, 3]!, [3, 4])", "input"),
             ("matmul([5, 2, 3], [3, 4])", "input, other"),
+            (
+                "matmul([5, 2, 3] / [3, 15, 1], [3, 4])",
+                "other, factor: 30 float32",
+            ),
+            ("matmul([5, 2, 3] / [3, 15, 1], [5, 3, 4])", "input, other"),
+            (
+                "matmul([7, 5, 2, 3] / [30, 3, 15, 1], [7, 5, 3, 4])",
+                "other, factor: 210 float32",
+            ),
             ("matmul([5, 2, 3], [5, 3, 4])", "input, other"),
             // Expanding [1] to [5] gives stride 0, which needs no copy; [7, 1] to [7, 5] does.
             ("matmul([5, 2, 3], [1, 3, 4])", "input, other"),
