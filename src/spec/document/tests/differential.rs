@@ -358,6 +358,44 @@ proptest! {
     }
 }
 
+/// Rules that chance finds too seldom.
+#[test]
+fn chosen_definitions_agree_with_toml() {
+    for text in [
+        "[[a.b]]\n[a]\nb.c = 1\n",
+        "[[a.b]]\n[a.b.x.y]\n[a]\nb.x.z = 1\n",
+        "[[a.b]]\n[a.b.x]\n[a]\nb.x.z = 1\n",
+        "[[a]]\n[[a.b]]\n[a.b.c]\n[[a]]\n[[a.b]]\n[a.b.c]\n",
+        "[a.b.c]\n[a]\nb.d = 1\n",
+        "[a.b.c]\n[a]\nb.c.d = 1\n",
+        "[a]\nb.c = 1\n[a.b]\n",
+        "[a]\nb.c = 1\n[a.b.d]\n",
+        "a.b = 1\n[a]\n",
+        "a.b = 1\n[a.c]\n",
+        "a = { b.c = 1, b.d = 2, b = 3 }\n",
+        "a = { b = { c = 1 }, b.d = 2 }\n",
+        "a = { b.c = [{}] }\n[[a.b.c]]\n",
+        "a = [{}]\n[a.b]\n",
+        "a = []\n[[a]]\n",
+        "[a.b]\n[a]\n[a]\n",
+        "[a]\n[a.b]\n[a.c]\n[a.b]\n",
+        "\u{feff}a = 1\n",
+        "\u{feff}\u{feff}a = 1\n",
+        "a = {\n b\n =\n 1\n ,\n }\n",
+        "a = { b # c\n . c = 1 }\n",
+        "[ a . \"b\" ]\n[[ a.c ]] # x\n",
+        "[ [a] ]\n",
+        "[[a] ]\n",
+        "\"\"\"a\"\"\" = 1\n",
+        "'' = 1\n\"\" = 2\n",
+        "a = 1 # no line feed",
+        "a = 1\r",
+        "# x\ry = 1\n",
+    ] {
+        check(text);
+    }
+}
+
 /// Tables with many keys are looked up by a hash index.
 #[test]
 fn large_tables_agree_with_toml() {
