@@ -4,7 +4,7 @@ use smallvec::SmallVec;
 use smol_str::SmolStr;
 
 use super::Lowering;
-use super::layer::fit;
+use super::call::fit;
 use super::value::Value;
 use crate::graph::TensorId;
 use crate::ops::{AttributeKind, AttributeValue, Attributes, Op};

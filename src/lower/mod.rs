@@ -6,6 +6,8 @@
 
 mod attribute;
 mod bind;
+mod block;
+mod call;
 mod formula;
 mod index;
 mod layer;
