@@ -31,6 +31,7 @@ mod conversion;
 mod dropout;
 mod einsum;
 mod embedding;
+mod heads;
 mod linear;
 mod matmul;
 mod movement;

@@ -17,6 +17,7 @@ pub static FAMILIES: &[(&str, &[Op])] = &[
     ("dropout", super::dropout::OPS),
     ("einsum", super::einsum::OPS),
     ("embedding", super::embedding::OPS),
+    ("heads", super::heads::OPS),
     ("linear", super::linear::OPS),
     ("matmul", super::matmul::OPS),
     ("movement", super::movement::OPS),
