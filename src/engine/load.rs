@@ -1,8 +1,10 @@
 //! A document and what is laid over it: `extends`, a variant, assignments.
 
 use crate::diag::{Finding, Level, Sink};
-use crate::source::{FileId, Sources};
-use crate::spec::document::{Document, SyntaxError};
+use std::sync::Arc;
+
+use crate::source::{FileId, SourceFile, Sources, Span};
+use crate::spec::document::{Document, SyntaxError, parse_assignment};
 use crate::spec::names;
 
 /// What is laid over a document once it is read.
@@ -23,35 +25,152 @@ pub struct Loaded {
     pub findings: Vec<Finding>,
 }
 
-/// Gives the text of a file that a spec extends, by its path relative to nothing: the path has
-/// been joined to that of the spec. The error is what to tell the user.
+/// Gives the text of a file that a spec extends, by its path: that of the extending file's folder
+/// and what `extends` says, joined. The error is what to tell the user.
 pub type Fetch<'a> = dyn FnMut(&str) -> Result<String, String> + 'a;
 
-/// Parses the file and lays over it what there is.
+/// The longest chain of files that extend each other.
+const MAX_EXTENDS: usize = 16;
+
+/// Parses the file, lays it over what it extends, and lays over it the variant and the
+/// assignments.
+///
+/// Whatever is wrong becomes a finding, and what could be read is kept.
 pub fn load(
     file: FileId,
     sources: &mut Sources,
-    _overlay: &Overlay,
-    _fetch: &mut Fetch<'_>,
+    overlay: &Overlay,
+    fetch: &mut Fetch<'_>,
 ) -> Loaded {
     let mut sink = Sink::new();
-    let text = sources
-        .get(file)
-        .map(|source| source.text().clone())
-        .unwrap_or_default();
-    let (document, errors) = Document::parse(&text, file);
-    report(&errors, &mut sink);
+    let mut document = parse(file, sources, &mut sink);
+    let mut chain = vec![
+        sources
+            .get(file)
+            .map_or_else(String::new, |f| f.name().to_owned()),
+    ];
+    let mut wanted = extended(&document);
+    // Each base is laid under the tree so far.
+    while let Some((path, span)) = wanted.take() {
+        let Some(base) = fetch_base(&path, span, sources, &mut chain, fetch, &mut sink) else {
+            break;
+        };
+        let mut below = parse(base, sources, &mut sink);
+        wanted = extended(&below);
+        report(names::EXTENDS, &below.merge(document), &mut sink);
+        document = below;
+    }
+    if let Some(variant) = &overlay.variant {
+        report(
+            names::UNKNOWN_NAME,
+            &document.apply_variant(variant),
+            &mut sink,
+        );
+    }
+    for assignment in &overlay.assignments {
+        let file = sources.add(SourceFile::new("--set", assignment.as_str()));
+        let text = Arc::from(assignment.as_str());
+        let (set, errors) = parse_assignment(&text, file);
+        report(names::SYNTAX, &errors, &mut sink);
+        if errors.is_empty() {
+            report(names::UNKNOWN_KEY, &document.merge(set), &mut sink);
+        }
+    }
     Loaded {
         document,
         findings: sink.into_findings(),
     }
 }
 
-fn report(errors: &[SyntaxError], sink: &mut Sink) {
+fn parse(file: FileId, sources: &Sources, sink: &mut Sink) -> Document {
+    let text = sources
+        .get(file)
+        .map(|source| source.text().clone())
+        .unwrap_or_default();
+    let (document, errors) = Document::parse(&text, file);
+    report(names::SYNTAX, &errors, sink);
+    document
+}
+
+/// What the document extends, and where it says so. That it must be a string is checked when the
+/// spec is read.
+fn extended(document: &Document) -> Option<(String, Span)> {
+    let node = document.root().get("extends")?;
+    Some((node.as_str()?.to_owned(), node.span()))
+}
+
+/// Adds the file that is extended to the sources.
+fn fetch_base(
+    path: &str,
+    span: Span,
+    sources: &mut Sources,
+    chain: &mut Vec<String>,
+    fetch: &mut Fetch<'_>,
+    sink: &mut Sink,
+) -> Option<FileId> {
+    let mut fail = |message: String, help: Option<String>| {
+        sink.report(names::EXTENDS, Level::Error, Some(span), "extends", message)
+            .maybe_help(help);
+        None
+    };
+    let joined = join(chain.last().map_or("", String::as_str), path);
+    if chain.contains(&joined) {
+        return fail(
+            format!("`{joined}` extends itself, by way of {}", chain.join(", ")),
+            None,
+        );
+    }
+    if chain.len() > MAX_EXTENDS {
+        return fail(
+            format!("more than {MAX_EXTENDS} files extend each other"),
+            None,
+        );
+    }
+    match fetch(&joined) {
+        Ok(text) => {
+            chain.push(joined.clone());
+            Some(sources.add(SourceFile::new(joined, text)))
+        }
+        Err(reason) => {
+            let help = "the path counts from the folder of the file that says `extends`";
+            fail(
+                format!("`{joined}` cannot be read: {reason}"),
+                Some(help.into()),
+            )
+        }
+    }
+}
+
+/// `path`, counted from the folder of `file`, with `.` and `..` resolved as far as they go.
+fn join(file: &str, path: &str) -> String {
+    if path.starts_with('/') {
+        return path.to_owned();
+    }
+    let folder = file.rsplit_once('/').map(|(folder, _)| folder);
+    let mut parts: Vec<&str> = folder
+        .into_iter()
+        .flat_map(|folder| folder.split('/'))
+        .collect();
+    for part in path.split('/') {
+        match part {
+            "." => {}
+            ".." if parts
+                .last()
+                .is_some_and(|last| !matches!(*last, ".." | "" | ".")) =>
+            {
+                parts.pop();
+            }
+            part => parts.push(part),
+        }
+    }
+    parts.join("/")
+}
+
+fn report(rule: &'static str, errors: &[SyntaxError], sink: &mut Sink) {
     for error in errors {
         let mut builder = sink
             .report(
-                names::SYNTAX,
+                rule,
                 Level::Error,
                 Some(error.span),
                 "",
@@ -62,5 +181,87 @@ fn report(errors: &[SyntaxError], sink: &mut Sink) {
             builder = builder.also(Some(label.span), label.text.clone());
         }
         drop(builder);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::engine::{Levels, check};
+
+    /// Loads the first of the files and gives the findings and the width of the input.
+    fn run(files: &[(&str, &str)], overlay: &Overlay) -> String {
+        let mut sources = Sources::default();
+        let file = sources.add(SourceFile::new(files[0].0, files[0].1));
+        let mut fetch = |path: &str| {
+            let found = files.iter().find(|(name, _)| *name == path);
+            found
+                .map(|(_, text)| (*text).to_owned())
+                .ok_or_else(|| "no such file".to_owned())
+        };
+        let loaded = load(file, &mut sources, overlay, &mut fetch);
+        let checked = check(loaded, &sources, &Levels::default());
+        let mut lines: Vec<String> = checked
+            .findings
+            .iter()
+            .map(|f| format!("{}: {}", f.rule, f.message))
+            .collect();
+        lines.extend(
+            checked
+                .model
+                .graph
+                .outputs
+                .iter()
+                .map(|&id| checked.model.graph.ty(id).to_string()),
+        );
+        lines.join("\n")
+    }
+
+    const BASE: &str = "spec = 1\n[dims]\nn = 4\n[inputs]\nx = [2, \"n\"]\n\
+        [variants.wide]\ndims.n = 9\n[[layers]]\nname = \"fc\"\nop = \"linear\"\nout_features = \"2 * n\"\n";
+
+    #[test]
+    fn overlays_stack_from_the_base_up() {
+        let over = |variant: Option<&str>, sets: &[&str]| Overlay {
+            variant: variant.map(str::to_owned),
+            assignments: sets.iter().map(|set| (*set).to_owned()).collect(),
+        };
+        let top = "extends = \"../base.model.toml\"\n[dims]\nn = 5\n";
+        let files = [("runs/top.model.toml", top), ("base.model.toml", BASE)];
+        assert_eq!(run(&files, &over(None, &[])), "float32 [2, 10]");
+        assert_eq!(run(&files, &over(Some("wide"), &[])), "float32 [2, 18]");
+        assert_eq!(
+            run(&files, &over(Some("wide"), &["dims.n=7"])),
+            "float32 [2, 14]"
+        );
+        assert_eq!(
+            run(&files, &over(None, &["layers.fc.out_features=3"])),
+            "float32 [2, 3]"
+        );
+    }
+
+    #[test]
+    fn what_cannot_be_laid_over_is_said() {
+        let plain = Overlay::default();
+        let circle = [
+            ("a.toml", "extends = \"b.toml\"\n"),
+            ("b.toml", "extends = \"a.toml\"\n"),
+        ];
+        assert!(run(&circle, &plain).contains("`a.toml` extends itself"));
+        let lost = [("a.toml", "extends = \"c.toml\"\n")];
+        assert!(run(&lost, &plain).contains("`c.toml` cannot be read: no such file"));
+        let none = Overlay {
+            variant: Some("wied".into()),
+            ..Overlay::default()
+        };
+        assert!(run(&[("a.toml", BASE)], &none).contains("there is no variant `wied`"));
+        let bad = Overlay {
+            assignments: vec!["dims.n.m=3".into()],
+            ..Overlay::default()
+        };
+        insta::assert_snapshot!(run(&[("a.toml", BASE)], &bad), @r"
+        spec/unknown-key: `n` is an integer, so no key can be set in it
+        float32 [2, 8]
+        ");
     }
 }

@@ -211,6 +211,19 @@ impl Builder {
         self.layers.last().copied()
     }
 
+    /// Counts a use of the parameters among these tensors by a call that could not be added: an
+    /// error elsewhere does not make them unused.
+    pub fn mark_used(&mut self, arguments: &[TensorId]) {
+        for &id in arguments {
+            if !id.is_present() {
+                continue;
+            }
+            if let TensorKind::Parameter(index) = self.graph.tensors[id.0 as usize].kind {
+                self.graph.parameters[index as usize].uses += 1;
+            }
+        }
+    }
+
     /// Marks a layer as recomputed in the backward pass.
     pub fn checkpoint(&mut self, layer: LayerId) {
         self.graph.layers[layer.0 as usize].checkpointed = true;
@@ -255,6 +268,7 @@ impl Builder {
         self.check_arity(op, arguments)?;
         let known = |id: &TensorId| !id.is_present() || self.graph.tensors[id.0 as usize].known;
         if !arguments.iter().all(known) {
+            self.mark_used(arguments);
             return Ok((0..expected.max(1)).map(|_| self.unknown()).collect());
         }
         if let Some(folded) = self.fold(op, arguments, &attributes) {

@@ -112,6 +112,7 @@ impl Lowering<'_, '_> {
             .iter()
             .all(|&id| !id.is_present() || self.builder.graph().tensor(id).known);
         if !known {
+            self.builder.mark_used(&arguments);
             return Some(
                 (0..expected.max(1))
                     .map(|_| self.builder.unknown())

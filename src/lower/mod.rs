@@ -147,6 +147,7 @@ impl<'s> Lowering<'s, '_> {
 
     /// Reports why an op cannot be applied, with the layers that made the operands to blame.
     fn op_error(&mut self, error: OpError, span: Span, arguments: &[TensorId]) {
+        self.builder.mark_used(arguments);
         let mut places: Vec<(Span, String)> = Vec::new();
         for &position in &error.operands {
             let Some(&id) = arguments.get(position).filter(|id| id.is_present()) else {
