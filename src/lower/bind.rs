@@ -58,7 +58,7 @@ impl Lowering<'_, '_> {
                 self.complain(names::SHAPE_MISMATCH, argument.span, message, signature(op));
                 return None;
             };
-            let last = next_free(op, &bound.attributes, &mut next_attribute.clone()).is_none();
+            let last = no_number_follows(op, &bound.attributes, next_attribute);
             let is_list = matches!(kind, AttributeKind::Integers | AttributeKind::Sizes);
             let mut value = argument.value;
             if let (true, true, Value::Integer(first)) = (is_list, last, &value) {
@@ -209,6 +209,18 @@ fn next_free(
         }
     }
     None
+}
+
+/// Whether no attribute behind `from` could take a number, so that a row of them is one list:
+/// `x.reshape(2, 3)`, `ones(2, 3)`.
+fn no_number_follows(op: &'static Op, attributes: &Attributes, mut from: usize) -> bool {
+    loop {
+        match next_free(op, attributes, &mut from) {
+            None => return true,
+            Some((_, AttributeKind::Dtype)) => {}
+            Some(_) => return false,
+        }
+    }
 }
 
 /// The value as an attribute's, if it can be one.
