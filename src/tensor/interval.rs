@@ -234,7 +234,8 @@ impl fmt::Display for Interval {
             f64::INFINITY => "∞".to_owned(),
             f64::NEG_INFINITY => "-∞".to_owned(),
             value if value != 0.0 && !(1e-4..1e7).contains(&value.abs()) => format!("{value:.3e}"),
-            value => format!("{value:.4}")
+            // Adding 0 takes the sign of −0 away.
+            value => format!("{:.4}", value + 0.0)
                 .trim_end_matches('0')
                 .trim_end_matches('.')
                 .to_owned(),

@@ -1,0 +1,868 @@
+//! Losses over pairs of tensors: regression, binary classification, divergences and distances.
+//!
+//! Losses over classes stand in `cross_entropy`.
+
+use smallvec::smallvec;
+
+use super::definition::{BASE, Default, attribute, operand, optional};
+use super::pointwise::{broadcast_factor, operand_moments, range};
+use super::reduction::{REDUCTION, Reduction, same_shape};
+use super::{Attribute, AttributeKind, Autocast, Call, Op, OpError, Operand, Outputs, Saved, Work};
+use crate::tensor::{Dtype, Interval, Moments, Shape, TensorType};
+
+/// The entries of this family.
+pub static OPS: &[Op] = &[
+    Op {
+        name: "mse_loss",
+        aliases: &["l2_loss", "mean_squared_error"],
+        summary: "squared difference",
+        // Difference, square, sum.
+        work: |call| pairs_work(call, 3),
+        saved: save_pair,
+        interval: |call, ranges| {
+            reduce(call, ranges, |difference| {
+                difference.map_increasing(|d| d * d)
+            })
+        },
+        moments: |call, moments| {
+            let mean = squared_difference(call, moments)?;
+            let (count, batch) = counts(call)?;
+            let total = count as f64 * Reduction::of(call).factor(count, batch);
+            // Of a mean over many elements the variance is left out.
+            (Reduction::of(call) != Reduction::None).then(|| Moments::constant(mean * total))
+        },
+        // 2·(x − t)/n.
+        gradient_gain: |call, position, moments| {
+            let square = 4.0 * squared_difference(call, moments)?;
+            loss_gain(call, position, square)
+        },
+        ..PAIR
+    },
+    Op {
+        name: "l1_loss",
+        aliases: &["mean_absolute_error"],
+        summary: "magnitude of the difference",
+        work: |call| pairs_work(call, 3),
+        // PyTorch writes it as `abs(input − target)`.
+        saved: |call, saved| saved.extra("difference", pairs(call), output_dtype(call)),
+        interval: |call, ranges| reduce(call, ranges, |difference| difference),
+        gradient_gain: |call, position, _| loss_gain(call, position, 1.0),
+        ..PAIR
+    },
+    Op {
+        name: "smooth_l1_loss",
+        summary: "squared difference below beta, and its magnitude above",
+        attributes: &[
+            attribute(
+                "beta",
+                AttributeKind::Float,
+                Default::Float(1.0),
+                "where the square becomes a line; 0 is `l1_loss`",
+            ),
+            REDUCTION,
+        ],
+        work: |call| pairs_work(call, 6),
+        saved: save_pair,
+        interval: |call, ranges| {
+            let beta = call.float("beta").unwrap_or(1.0);
+            reduce(call, ranges, |difference| {
+                difference.map_increasing(|d| match d < beta {
+                    true => 0.5 * d * d / beta,
+                    false => d - 0.5 * beta,
+                })
+            })
+        },
+        ..PAIR
+    },
+    Op {
+        name: "huber_loss",
+        summary: "half the squared difference below delta, and delta times its magnitude above",
+        attributes: &[
+            attribute(
+                "delta",
+                AttributeKind::Float,
+                Default::Float(1.0),
+                "where the square becomes a line",
+            ),
+            REDUCTION,
+        ],
+        work: |call| pairs_work(call, 6),
+        saved: save_pair,
+        interval: |call, ranges| {
+            let delta = call.float("delta").unwrap_or(1.0);
+            reduce(call, ranges, |difference| {
+                difference.map_increasing(|d| match d <= delta {
+                    true => 0.5 * d * d,
+                    false => delta * (d - 0.5 * delta),
+                })
+            })
+        },
+        ..PAIR
+    },
+    Op {
+        name: "binary_cross_entropy",
+        aliases: &["bce_loss"],
+        summary: "negative logarithm of the probability of the target, from probabilities",
+        operands: &[operand("input"), operand("target"), optional("weight")],
+        infer: |call| {
+            same_shape(call, 1, 0)?;
+            infer_pair(call)
+        },
+        // Autocast refuses it, for halves have too few probabilities near 1.
+        autocast: Autocast::Keep,
+        work: |call| pairs_work(call, 8),
+        saved: |call, saved| {
+            save_pair(call, saved);
+            saved.argument(call, 2);
+        },
+        interval: |call, ranges| {
+            let (input, target) = (range(ranges, 0), range(ranges, 1));
+            let unit = |range: Interval| range.low >= 0.0 && range.high <= 1.0;
+            if !unit(input) || !unit(target) {
+                return Interval::ANYTHING;
+            }
+            // PyTorch clamps the logarithms at −100.
+            let cost = |p: f64| (-p.ln()).min(100.0);
+            let high = cost(input.low).max(cost(1.0 - input.high));
+            let low = cost(input.high).min(cost(1.0 - input.low)).max(0.0);
+            finish(
+                call,
+                weighted(call, ranges, 2, Interval::new(low, high).widened(1e-12)),
+            )
+        },
+        ..PAIR
+    },
+    Op {
+        name: "binary_cross_entropy_with_logits",
+        aliases: &["bce_with_logits", "bce_with_logits_loss"],
+        summary: "negative logarithm of the probability of the target, from logits",
+        operands: &[
+            operand("input"),
+            operand("target"),
+            optional("weight"),
+            optional("pos_weight"),
+        ],
+        infer: |call| {
+            same_shape(call, 1, 0)?;
+            infer_pair(call)
+        },
+        work: |call| pairs_work(call, 8),
+        saved: |call, saved| {
+            save_pair(call, saved);
+            saved.argument(call, 2);
+            saved.argument(call, 3);
+        },
+        interval: |call, ranges| {
+            let (input, target) = (range(ranges, 0), range(ranges, 1));
+            if target.low < 0.0 || target.high > 1.0 {
+                return Interval::ANYTHING;
+            }
+            let positive = (-input).map_increasing(softplus).widened(1e-12);
+            let negative = input.map_increasing(softplus).widened(1e-12);
+            let element = weighted(call, ranges, 3, positive).union(negative);
+            // Between both by the share of the target.
+            finish(call, weighted(call, ranges, 2, element))
+        },
+        // (σ(x) − t)/n.
+        gradient_gain: |call, position, moments| {
+            (position == 0 && !call.has(2) && !call.has(3)).then_some(())?;
+            let (input, target) = ((*moments.first()?)?, (*moments.get(1)?)?);
+            let sigmoid = |x: f64| 1.0 / (1.0 + (-x).exp());
+            let p = super::gaussian::moments(input, sigmoid)?;
+            let square = p.square() - 2.0 * p.mean * target.mean + target.square();
+            loss_gain(call, 0, square)
+        },
+        ..PAIR
+    },
+    Op {
+        name: "kl_div",
+        aliases: &["kl_div_loss"],
+        summary: "target · (log target − input): divergence, from logarithms of probabilities",
+        attributes: &[
+            attribute(
+                "reduction",
+                AttributeKind::Choice(&["none", "mean", "sum", "batchmean"]),
+                Default::Text("mean"),
+                "`batchmean` is the divergence; `mean` also divides by the number of classes",
+            ),
+            attribute(
+                "log_target",
+                AttributeKind::Boolean,
+                Default::Boolean(false),
+                "whether the target too is a logarithm",
+            ),
+        ],
+        work: |call| pairs_work(call, 5),
+        saved: |call, saved| match call.boolean("log_target") {
+            true => saved.extra("target", call.elements(1), output_dtype(call)),
+            false => saved.argument(call, 1),
+        },
+        interval: |call, ranges| {
+            let (input, target) = (range(ranges, 0), range(ranges, 1));
+            let element = if call.boolean("log_target") {
+                target.map_increasing(f64::exp).widened(1e-15) * (target - input)
+            } else {
+                // t·log t falls until 1/e, and is 0 at 0.
+                let entropy = |t: f64| if t <= 0.0 { 0.0 } else { t * t.ln() };
+                let mut own = Interval::new(entropy(target.low), entropy(target.high));
+                let least = (-1.0f64).exp();
+                if target.contains(least) {
+                    own = own.union(Interval::point(-least));
+                }
+                (own.widened(1e-15) - target * input).or_non_finite(target.low < 0.0)
+            };
+            finish(call, element)
+        },
+        ..PAIR
+    },
+    Op {
+        name: "poisson_nll_loss",
+        summary: "negative log-likelihood of counts under a Poisson distribution",
+        attributes: &[
+            attribute(
+                "log_input",
+                AttributeKind::Boolean,
+                Default::Boolean(true),
+                "whether the input is the logarithm of the rate",
+            ),
+            attribute(
+                "full",
+                AttributeKind::Boolean,
+                Default::Boolean(false),
+                "whether Stirling's term of the target is added",
+            ),
+            attribute(
+                "eps",
+                AttributeKind::Float,
+                Default::Float(1e-8),
+                "added to a rate before its logarithm",
+            ),
+            REDUCTION,
+        ],
+        work: |call| pairs_work(call, if call.boolean("full") { 9 } else { 4 }),
+        saved: |call, saved| {
+            let name = if call.boolean("log_input") {
+                "rate"
+            } else {
+                "guarded rate"
+            };
+            saved.extra(name, call.elements(0), output_dtype(call));
+            saved.argument(call, 1);
+        },
+        interval: |call, ranges| {
+            let (input, target) = (range(ranges, 0), range(ranges, 1));
+            let mut element = if call.boolean("log_input") {
+                input.map_increasing(f64::exp).widened(1e-15) - target * input
+            } else {
+                let rate = input + Interval::point(call.float("eps").unwrap_or(1e-8));
+                let positive = rate.clamped(f64::MIN_POSITIVE, f64::INFINITY);
+                let log = positive.map_increasing(f64::ln).widened(1e-15);
+                (input - target * log).or_non_finite(rate.low <= 0.0)
+            };
+            if call.boolean("full") && target.high > 1.0 {
+                let stirling = |t: f64| {
+                    let circle = 0.5 * (2.0 * std::f64::consts::PI * t).ln();
+                    if t <= 1.0 {
+                        0.0
+                    } else {
+                        t * t.ln() - t + circle
+                    }
+                };
+                let most = Interval::new(stirling(1.0), stirling(target.high)).widened(1e-12);
+                // Just above 1 the term is below 0: 0.5·log 2π − 1.
+                element = element + most.union(Interval::point(-0.09));
+            }
+            finish(call, element)
+        },
+        ..PAIR
+    },
+    Op {
+        name: "gaussian_nll_loss",
+        summary: "negative log-likelihood of the target under a normal distribution",
+        operands: &[operand("input"), operand("target"), operand("var")],
+        attributes: &[
+            attribute(
+                "full",
+                AttributeKind::Boolean,
+                Default::Boolean(false),
+                "whether the constant ½ log 2π is added",
+            ),
+            attribute(
+                "eps",
+                AttributeKind::Float,
+                Default::Float(1e-6),
+                "least variance",
+            ),
+            REDUCTION,
+        ],
+        infer: |call| {
+            let shape = call.broadcast()?;
+            pair_outputs(call, shape)
+        },
+        autocast: Autocast::Keep,
+        work: |call| pairs_work(call, 7),
+        saved: |call, saved| {
+            let dtype = output_dtype(call);
+            saved.extra("variance", call.elements(2), dtype);
+            saved.extra("difference", pairs(call), dtype);
+            if call.requires_grad(2) {
+                saved.extra("squared difference", pairs(call), dtype);
+            }
+        },
+        interval: |call, ranges| {
+            let eps = call.float("eps").unwrap_or(1e-6);
+            if eps <= 0.0 {
+                return Interval::ANYTHING;
+            }
+            let variance = range(ranges, 2).clamped(eps, f64::INFINITY);
+            let difference = magnitude(range(ranges, 0) - range(ranges, 1));
+            let log = variance.map_increasing(f64::ln).widened(1e-15);
+            let square = difference.map_increasing(|d| d * d) / variance;
+            let constant = match call.boolean("full") {
+                true => 0.5 * (2.0 * std::f64::consts::PI).ln(),
+                false => 0.0,
+            };
+            let element = (log + square) * Interval::point(0.5) + Interval::point(constant);
+            finish(call, element)
+        },
+        ..PAIR
+    },
+    Op {
+        name: "hinge_embedding_loss",
+        summary: "the input where the target is 1, what it lacks of the margin where it is −1",
+        attributes: &[MARGIN_ONE, REDUCTION],
+        work: |call| pairs_work(call, 5),
+        saved: |call, saved| {
+            saved.extra("margin", pairs(call), output_dtype(call));
+            saved.extra("target is not 1", call.elements(1), Dtype::Bool);
+            saved.extra("target is not -1", call.elements(1), Dtype::Bool);
+        },
+        interval: |call, ranges| {
+            let (input, margin) = (range(ranges, 0), margin(call));
+            let lack = (Interval::point(margin) - input).clamped(0.0, f64::INFINITY);
+            // Any target but 1 and −1 counts as both.
+            let both = input + lack;
+            finish(call, input.union(lack).union(both))
+        },
+        ..PAIR
+    },
+    Op {
+        name: "margin_ranking_loss",
+        summary: "how much of the margin the one input lacks over the other, as the target says",
+        operands: &[operand("input1"), operand("input2"), operand("target")],
+        attributes: &[MARGIN_ZERO, REDUCTION],
+        infer: |call| {
+            let shape = call.broadcast()?;
+            pair_outputs(call, shape)
+        },
+        work: |call| pairs_work(call, 5),
+        saved: |call, saved| {
+            let dtype = output_dtype(call);
+            saved.extra("negated target", call.elements(2), dtype);
+            saved.extra("margin", pairs(call), dtype);
+        },
+        interval: |call, ranges| {
+            let difference = range(ranges, 0) - range(ranges, 1);
+            let lack = Interval::point(margin(call)) - range(ranges, 2) * difference;
+            finish(call, lack.clamped(0.0, f64::INFINITY))
+        },
+        ..PAIR
+    },
+    Op {
+        name: "cosine_embedding_loss",
+        summary: "1 − cosine where the target is 1, its excess over the margin where it is −1",
+        operands: &[operand("input1"), operand("input2"), operand("target")],
+        attributes: &[MARGIN_ZERO, REDUCTION],
+        infer: |call| pair_outputs(call, rows(call, &[0, 1], Some(2))?),
+        // Three sums of products, and a dozen operations for each row.
+        work: |call| Work::other(6 * u128::from(call.elements(0))),
+        saved: |call, saved| {
+            saved.argument(call, 0);
+            saved.argument(call, 1);
+            let (dtype, count) = (output_dtype(call), call.elements(2));
+            for name in [
+                "product",
+                "magnitude 1",
+                "magnitude 2",
+                "denominator",
+                "excess",
+            ] {
+                saved.extra(name, count, dtype);
+            }
+            saved.extra("target is 1", count, Dtype::Bool);
+            saved.extra("target is -1", count, Dtype::Bool);
+        },
+        interval: |call, _| {
+            // Magnitudes carry an eps, so nothing is divided by 0.
+            let most = (1.0 - margin(call)).max(2.0);
+            finish(call, Interval::new(0.0, most).widened(1e-12))
+        },
+        ..PAIR
+    },
+    Op {
+        name: "triplet_margin_loss",
+        summary: "how much of the margin the negative lacks in distance over the positive",
+        operands: &[operand("anchor"), operand("positive"), operand("negative")],
+        attributes: &[
+            MARGIN_ONE,
+            attribute(
+                "p",
+                AttributeKind::Float,
+                Default::Float(2.0),
+                "which norm is the distance",
+            ),
+            attribute(
+                "eps",
+                AttributeKind::Float,
+                Default::Float(1e-6),
+                "added to each difference",
+            ),
+            attribute(
+                "swap",
+                AttributeKind::Boolean,
+                Default::Boolean(false),
+                "whether the lesser of the negative's distances to anchor and positive counts",
+            ),
+            REDUCTION,
+        ],
+        infer: |call| pair_outputs(call, rows(call, &[0, 1, 2], None)?),
+        // Difference, eps, power and sum for each element of each distance.
+        work: |call| {
+            let distances = if call.boolean("swap") { 3 } else { 2 };
+            Work::other(4 * distances * u128::from(call.elements(0)))
+        },
+        saved: |call, saved| {
+            let dtype = output_dtype(call);
+            let (elements, width) = (call.elements(0), last(call));
+            let count = elements / width.max(1);
+            let swapped = call.boolean("swap").then_some("swapped");
+            for name in ["positive", "negative"].into_iter().chain(swapped) {
+                saved.extra(name, elements, dtype);
+                saved.extra("distance", count, dtype);
+            }
+            saved.extra("margin", count, dtype);
+        },
+        interval: |call, ranges| {
+            let (p, eps) = (
+                call.float("p").unwrap_or(2.0),
+                call.float("eps").unwrap_or(1e-6),
+            );
+            let gap = magnitude(range(ranges, 0) - range(ranges, 1)).high + eps.abs();
+            let distance = match p.is_finite() && p > 0.0 {
+                true => gap * (last(call) as f64).powf(1.0 / p),
+                false => return Interval::ANYTHING,
+            };
+            let lack = Interval::new(0.0, (distance + margin(call)).max(0.0));
+            finish(call, lack.widened(1e-12))
+        },
+        ..PAIR
+    },
+];
+
+const MARGIN_ONE: Attribute = attribute(
+    "margin",
+    AttributeKind::Float,
+    Default::Float(1.0),
+    "the margin",
+);
+const MARGIN_ZERO: Attribute = attribute(
+    "margin",
+    AttributeKind::Float,
+    Default::Float(0.0),
+    "the margin",
+);
+
+const INPUT_TARGET: &[Operand] = &[operand("input"), operand("target")];
+
+/// A loss of each pair of elements.
+const PAIR: Op = Op {
+    operands: INPUT_TARGET,
+    attributes: &[REDUCTION],
+    infer: infer_pair,
+    autocast: Autocast::Float32,
+    ..BASE
+};
+
+fn margin(call: &Call) -> f64 {
+    call.float("margin").unwrap_or(0.0)
+}
+
+fn softplus(x: f64) -> f64 {
+    x.max(0.0) + (-x.abs()).exp().ln_1p()
+}
+
+/// The range of `|x|`.
+fn magnitude(x: Interval) -> Interval {
+    Interval::new(x.least_magnitude(), x.magnitude()).or_non_finite(x.non_finite)
+}
+
+/// The pairs that broadcasting makes of input and target.
+fn pair_shape(call: &Call) -> Result<Shape, OpError> {
+    let (input, target) = (call.shape(0)?, call.shape(1)?);
+    input.broadcast(target).ok_or_else(|| {
+        let message = format!("the input {input} and the target {target} do not broadcast");
+        OpError::new(message).operands([0, 1])
+    })
+}
+
+fn infer_pair(call: &Call) -> Result<Outputs, OpError> {
+    pair_outputs(call, pair_shape(call)?)
+}
+
+fn pair_outputs(call: &Call, pairs: Shape) -> Result<Outputs, OpError> {
+    let dtype = call.promoted_dtype();
+    if !dtype.is_float() {
+        let message = format!(
+            "`{}` needs floating point, but its operands are {dtype}",
+            call.op.name
+        );
+        return Err(OpError::new(message)
+            .operands([0, 1])
+            .help("cast them with `to`"));
+    }
+    Ok(smallvec![TensorType {
+        shape: Reduction::of(call).shape(pairs),
+        dtype
+    }])
+}
+
+/// The rows of operands `[rows, width]` or `[width]`, all of one shape, and of a target for each.
+fn rows(call: &Call, positions: &[usize], target: Option<usize>) -> Result<Shape, OpError> {
+    for &position in &positions[1..] {
+        same_shape(call, position, positions[0])?;
+    }
+    let first = call.shape(positions[0])?;
+    if first.rank() == 0 || (target.is_some() && first.rank() > 2) {
+        let message = format!(
+            "`{}` takes [batch, width], but `{}` is {first}",
+            call.op.name,
+            call.op.operand_name(positions[0])
+        );
+        return Err(OpError::new(message).operands([positions[0]]));
+    }
+    let rows = Shape::from(&first.sizes()[..first.rank() - 1]);
+    if let Some(position) = target
+        && *call.shape(position)? != rows
+    {
+        let message = format!(
+            "the target is {}, but must have one element for each row: {rows}",
+            call.shape(position)?
+        );
+        return Err(OpError::new(message).operands([position, positions[0]]));
+    }
+    Ok(rows)
+}
+
+fn last(call: &Call) -> u64 {
+    call.shape(0)
+        .ok()
+        .and_then(|shape| shape.size(-1))
+        .unwrap_or(1)
+}
+
+/// The losses before reduction: how many, and how many in the first axis.
+fn counts(call: &Call) -> Option<(u64, u64)> {
+    let shape = match call.op.name {
+        "cosine_embedding_loss" => rows(call, &[0, 1], Some(2)).ok()?,
+        "triplet_margin_loss" => rows(call, &[0, 1, 2], None).ok()?,
+        "margin_ranking_loss" | "gaussian_nll_loss" => call.broadcast().ok()?,
+        _ => pair_shape(call).ok()?,
+    };
+    Some((shape.elements(), shape.size(0).unwrap_or(1)))
+}
+
+fn pairs(call: &Call) -> u64 {
+    counts(call).map_or(0, |(count, _)| count)
+}
+
+fn pairs_work(call: &Call, each: u128) -> Work {
+    Work::other(each * u128::from(pairs(call)))
+}
+
+fn output_dtype(call: &Call) -> Dtype {
+    call.output().map_or(Dtype::Float32, |ty| ty.dtype)
+}
+
+/// Both, for the gradient of either needs them.
+fn save_pair(call: &Call, saved: &mut Saved) {
+    saved.argument(call, 0);
+    saved.argument(call, 1);
+}
+
+/// The range of a loss of the magnitude of the difference.
+fn reduce(call: &Call, ranges: &[Interval], loss: impl Fn(Interval) -> Interval) -> Interval {
+    finish(call, loss(magnitude(range(ranges, 0) - range(ranges, 1))))
+}
+
+/// The range after reduction, from that of the loss of an element.
+fn finish(call: &Call, element: Interval) -> Interval {
+    let Some((count, batch)) = counts(call) else {
+        return Interval::ANYTHING;
+    };
+    Reduction::of(call).interval(element, count, batch)
+}
+
+/// The range times that of the weight at `position`, if there is one.
+fn weighted(call: &Call, ranges: &[Interval], position: usize, element: Interval) -> Interval {
+    match call.has(position) {
+        true => element * range(ranges, position),
+        false => element,
+    }
+}
+
+/// `E[(x − t)²]`.
+fn squared_difference(call: &Call, moments: &[Option<Moments>]) -> Option<f64> {
+    let (x, t) = (
+        operand_moments(call, moments, 0)?,
+        operand_moments(call, moments, 1)?,
+    );
+    Some(x.variance + t.variance + (x.mean - t.mean).powi(2))
+}
+
+/// The growth towards input or target, from the mean square of the derivative of one loss.
+fn loss_gain(call: &Call, position: usize, square: f64) -> Option<f64> {
+    (position < 2).then_some(())?;
+    let (count, batch) = counts(call)?;
+    let repeats = match Reduction::of(call) {
+        Reduction::None => broadcast_factor(call, position)?,
+        _ => count as f64 / call.elements(position).max(1) as f64,
+    };
+    Some(square * Reduction::of(call).factor(count, batch).powi(2) * repeats)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::cases::{Random, check, check_intervals, check_saved, with};
+    use super::*;
+
+    #[test]
+    fn shapes_and_errors() {
+        check(&[
+            ("mse_loss([2, 5], [2, 5])", "float32 []"),
+            ("mse_loss([2, 5], [5], reduction=none)", "float32 [2, 5]"),
+            (
+                "mse_loss([2, 5], [4])",
+                "error: the input [2, 5] and the target [4] do not broadcast",
+            ),
+            (
+                "l1_loss(int64 [2], int64 [2])",
+                "error: `l1_loss` needs floating point, but its operands are int64",
+            ),
+            (
+                "binary_cross_entropy([2, 1], [2])",
+                "error: `target` of `binary_cross_entropy` is [2], but `input` is [2, 1]",
+            ),
+            ("bce_with_logits([2], [2], -, [2])", "float32 []"),
+            ("kl_div([2, 5], [2, 5], reduction=batchmean)", "float32 []"),
+            (
+                "gaussian_nll_loss([2, 5], [2, 5], [2, 1], reduction=none)",
+                "float32 [2, 5]",
+            ),
+            (
+                "cosine_embedding_loss([2, 5], [2, 5], [2], reduction=none)",
+                "float32 [2]",
+            ),
+            (
+                "cosine_embedding_loss([2, 5], [2, 5], [5])",
+                "error: the target is [5], but must have one element for each row: [2]",
+            ),
+            (
+                "cosine_embedding_loss([2, 5], [2, 6], [2])",
+                "error: `input2` of `cosine_embedding_loss` is [2, 6], but `input1` is [2, 5]",
+            ),
+            (
+                "triplet_margin_loss([2, 5], [2, 5], [2, 5], reduction=none)",
+                "float32 [2]",
+            ),
+            ("margin_ranking_loss([2], [2], [2])", "float32 []"),
+            ("hinge_embedding_loss([2, 5], [2, 5])", "float32 []"),
+            ("poisson_nll_loss([2, 5], [2, 5])", "float32 []"),
+            ("huber_loss([2, 5], [2, 5], reduction=sum)", "float32 []"),
+        ]);
+    }
+
+    #[test]
+    fn what_is_kept() {
+        check_saved(&[
+            ("mse_loss([2, 16], [2, 16])", "input, target"),
+            ("l1_loss([2, 16], [2, 16])", "difference: 32 float32"),
+            ("bce_with_logits([2, 16], [2, 16])", "input, target"),
+            ("kl_div([2, 5], [2, 5])", "target"),
+            (
+                "poisson_nll_loss([2, 5], [2, 5])",
+                "target, rate: 10 float32",
+            ),
+            (
+                "triplet_margin_loss([2, 5], [2, 5], [2, 5])",
+                "positive: 10 float32, distance: 2 float32, negative: 10 float32, distance: 2 float32, margin: 2 float32",
+            ),
+        ]);
+    }
+
+    /// Every loss of an element lies in the range: by formulas of their own.
+    #[test]
+    fn losses_lie_in_their_ranges() {
+        type Loss = fn(f64, f64, f64) -> f64;
+        // The call, the operands' greatest ranges, and the loss.
+        let cases: &[(&str, [(f64, f64); 3], Loss)] = &[
+            (
+                "mse_loss([1], [1])",
+                [(-3.0, 3.0), (-3.0, 3.0), (0.0, 0.0)],
+                |x, t, _| (x - t).powi(2),
+            ),
+            (
+                "l1_loss([1], [1])",
+                [(-3.0, 3.0), (-3.0, 3.0), (0.0, 0.0)],
+                |x, t, _| (x - t).abs(),
+            ),
+            (
+                "smooth_l1_loss([1], [1], beta=0.5)",
+                [(-1.0, 1.0), (-1.0, 1.0), (0.0, 0.0)],
+                |x, t, _| {
+                    let d = (x - t).abs();
+                    if d < 0.5 { d * d } else { d - 0.25 }
+                },
+            ),
+            (
+                "huber_loss([1], [1], delta=0.5)",
+                [(-1.0, 1.0), (-1.0, 1.0), (0.0, 0.0)],
+                |x, t, _| {
+                    let d = (x - t).abs();
+                    if d < 0.5 {
+                        0.5 * d * d
+                    } else {
+                        0.5 * (d - 0.25)
+                    }
+                },
+            ),
+            (
+                "binary_cross_entropy([1], [1])",
+                [(0.0, 1.0), (0.0, 1.0), (0.0, 0.0)],
+                |p, t, _| -(t * p.ln().max(-100.0) + (1.0 - t) * (1.0 - p).ln().max(-100.0)),
+            ),
+            (
+                "bce_with_logits([1], [1], -, [1])",
+                [(-9.0, 9.0), (0.0, 1.0), (0.0, 3.0)],
+                |x, t, w| w * t * (-x).exp().ln_1p() + (1.0 - t) * x.exp().ln_1p(),
+            ),
+            (
+                "kl_div([1], [1])",
+                [(-9.0, 0.0), (0.0, 1.0), (0.0, 0.0)],
+                |x, t, _| {
+                    if t == 0.0 { 0.0 } else { t * (t.ln() - x) }
+                },
+            ),
+            (
+                "kl_div([1], [1], log_target=true)",
+                [(-9.0, 0.0), (-9.0, 0.0), (0.0, 0.0)],
+                |x, t, _| t.exp() * (t - x),
+            ),
+            (
+                "poisson_nll_loss([1], [1], full=true)",
+                [(-2.0, 2.0), (0.0, 9.0), (0.0, 0.0)],
+                |x, t, _| {
+                    let stirling = t * t.ln() - t + 0.5 * (2.0 * std::f64::consts::PI * t).ln();
+                    x.exp() - t * x + if t > 1.0 { stirling } else { 0.0 }
+                },
+            ),
+            (
+                "poisson_nll_loss([1], [1], log_input=false)",
+                [(0.0, 2.0), (0.0, 9.0), (0.0, 0.0)],
+                |x, t, _| x - t * (x + 1e-8).ln(),
+            ),
+            (
+                "gaussian_nll_loss([1], [1], [1])",
+                [(-2.0, 2.0), (-2.0, 2.0), (0.0, 3.0)],
+                |x, t, v| {
+                    let v = v.max(1e-6);
+                    0.5 * (v.ln() + (x - t).powi(2) / v)
+                },
+            ),
+            (
+                "margin_ranking_loss([1], [1], [1], margin=0.2)",
+                [(-2.0, 2.0), (-2.0, 2.0), (-1.0, 1.0)],
+                |x, y, t| (0.2 - t * (x - y)).max(0.0),
+            ),
+            (
+                "hinge_embedding_loss([1], [1])",
+                [(-2.0, 2.0), (1.0, 1.0), (0.0, 0.0)],
+                |x, _, _| x,
+            ),
+            (
+                "hinge_embedding_loss([1], [1])",
+                [(-2.0, 2.0), (-1.0, -1.0), (0.0, 0.0)],
+                |x, _, _| (1.0 - x).max(0.0),
+            ),
+        ];
+        let mut random = Random(13);
+        for (text, widest, loss) in cases {
+            for _ in 0..300 {
+                let ranges = widest.map(|(low, high)| {
+                    Interval::new(random.uniform(low, high), random.uniform(low, high))
+                });
+                with(text, |call| {
+                    let image = (call.op.interval)(call, &ranges).widened(1e-12);
+                    for _ in 0..10 {
+                        let [x, t, w] = ranges.map(|range| match random.bits() % 4 {
+                            0 => range.low,
+                            1 => range.high,
+                            _ => random.uniform(range.low, range.high),
+                        });
+                        let value = loss(x, t, w);
+                        assert!(
+                            image.contains(value),
+                            "{text} of {x} {t} {w} is {value}, outside {image} from {ranges:?}"
+                        );
+                    }
+                })
+                .unwrap();
+            }
+        }
+    }
+
+    #[test]
+    fn ranges_after_reduction() {
+        check_intervals(&[
+            (
+                "mse_loss([2, 5], [2, 5], reduction=sum)",
+                &[(1.0, 2.0), (0.0, 0.0)],
+                "[10, 40]",
+            ),
+            (
+                "kl_div([2, 5], [2, 5], reduction=batchmean)",
+                &[(-1.0, -1.0), (1.0, 1.0)],
+                "[5, 5]",
+            ),
+            ("mse_loss([0], [0])", &[(1.0, 2.0), (0.0, 0.0)], "[1, 4]?"),
+            (
+                "binary_cross_entropy([2], [2])",
+                &[(0.0, 1.0), (0.0, 1.0)],
+                "[0, 100]",
+            ),
+            (
+                "binary_cross_entropy([2], [2])",
+                &[(-1.0, 1.0), (0.0, 1.0)],
+                "[-∞, ∞]?",
+            ),
+            (
+                "cosine_embedding_loss([2, 5], [2, 5], [2])",
+                &[(-1.0, 1.0), (0.0, 1.0), (-1.0, 1.0)],
+                "[0, 2]",
+            ),
+        ]);
+    }
+
+    #[test]
+    fn gradients_of_a_mean_fall_with_the_number_of_elements() {
+        let given = [Some(Moments::STANDARD), Some(Moments::new(1.0, 0.0))];
+        with("mse_loss([2, 5], [2, 5])", |call| {
+            assert_eq!(
+                (call.op.moments)(call, &given),
+                Some(Moments::constant(2.0))
+            );
+            let gain = (call.op.gradient_gain)(call, 0, &given).unwrap();
+            assert!((gain - 0.08).abs() < 1e-12, "{gain}");
+        })
+        .unwrap();
+    }
+}
