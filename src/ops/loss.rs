@@ -703,8 +703,9 @@ mod tests {
     #[test]
     fn losses_lie_in_their_ranges() {
         type Loss = fn(f64, f64, f64) -> f64;
+        type Case = (&'static str, [(f64, f64); 3], Loss);
         // The call, the operands' greatest ranges, and the loss.
-        let cases: &[(&str, [(f64, f64); 3], Loss)] = &[
+        let cases: &[Case] = &[
             (
                 "mse_loss([1], [1])",
                 [(-3.0, 3.0), (-3.0, 3.0), (0.0, 0.0)],
