@@ -4,6 +4,7 @@ use std::path::Path;
 
 use plimsoll::diag::Finding;
 use plimsoll::engine::{Checked, Levels, Overlay, check, load};
+use plimsoll::facts::cost::Cost;
 use plimsoll::graph::Graph;
 use plimsoll::render::{Layout, Report};
 use plimsoll::source::{SourceFile, Sources};
@@ -59,27 +60,16 @@ struct Figures {
 }
 
 fn figures(graph: &Graph) -> Figures {
+    let cost = Cost::of(graph);
     let inputs = graph.inputs.iter().map(|(_, id)| {
         let ty = graph.ty(*id);
         format!("{}{:?}", ty.dtype.name(), ty.shape.sizes())
     });
-    let of = |buffer: bool| graph.parameters.iter().filter(move |p| p.buffer == buffer);
-    let buffer_bits: u64 = of(true)
-        .map(|buffer| graph.ty(buffer.tensor))
-        .map(|ty| ty.shape.elements() * ty.dtype.bits())
-        .sum();
-    let products = |(_, node)| {
-        graph.with_call(node, |call: &plimsoll::ops::Call| {
-            (call.op.work)(call).products
-        })
-    };
     Figures {
         inputs: inputs.collect(),
-        parameters: of(false)
-            .map(|parameter| graph.ty(parameter.tensor).shape.elements())
-            .sum(),
-        buffer_bytes: buffer_bits / 8,
-        forward_flops: graph.nodes().map(products).sum(),
+        parameters: cost.parameters.0,
+        buffer_bytes: cost.buffer_bytes.0,
+        forward_flops: cost.forward.0,
     }
 }
 
