@@ -174,13 +174,8 @@ pub static OPS: &[Op] = &[
         },
         autocast: Autocast::Float32,
         saved: |call, saved| {
-            if call.requires_grad(0) {
-                keep(call, saved, 0);
-                keep(call, saved, 1);
-            }
-            if call.requires_grad(1) {
-                keep(call, saved, 0);
-                keep(call, saved, 1);
+            save_operands(call, saved);
+            if call.constant(1).is_none() {
                 saved.output(0);
             }
         },
@@ -222,7 +217,11 @@ pub static OPS: &[Op] = &[
         // Two squares, a sum, a root.
         work: |call| operations(call, 4),
         saved: |call, saved| {
-            save_operands(call, saved);
+            for position in 0..2 {
+                if call.requires_grad(position) {
+                    keep(call, saved, position);
+                }
+            }
             saved.output(0);
         },
         interval: |_, ranges| {
@@ -283,9 +282,7 @@ pub static OPS: &[Op] = &[
         // Difference, product, sum.
         work: |call| operations(call, 3),
         saved: |call, saved| {
-            if call.requires_grad(0) || call.requires_grad(1) {
-                keep(call, saved, 2);
-            }
+            keep(call, saved, 2);
             if call.requires_grad(2) {
                 keep(call, saved, 0);
                 keep(call, saved, 1);
@@ -368,9 +365,7 @@ pub static OPS: &[Op] = &[
         autocast: Autocast::Promote,
         work: |call| operations(call, 3),
         saved: |call, saved| {
-            if call.requires_grad(1) || call.requires_grad(2) {
-                keep(call, saved, 2);
-            }
+            keep(call, saved, 2);
             if call.requires_grad(2) {
                 keep(call, saved, 1);
             }
@@ -559,7 +554,7 @@ mod tests {
             ("div([2], [2], rounding_mode=floor)", ""),
             ("div([2]!, [2])", "other, input"),
             ("pow([2], 2)", "input"),
-            ("pow([2], [2])", "input, exponent, output"),
+            ("pow([2], [2]!)", "input, exponent, output"),
             ("pow(2.0, [2])", "exponent, output"),
             ("maximum([2], [2])", "input, other"),
             ("hypot([2], [2])", "input, other, output"),

@@ -37,6 +37,7 @@ mod einsum;
 mod embedding;
 mod extreme;
 mod heads;
+mod index;
 mod linear;
 mod loss;
 mod matmul;

@@ -22,6 +22,7 @@ pub static FAMILIES: &[(&str, &[Op])] = &[
     ("embedding", super::embedding::OPS),
     ("extreme", super::extreme::OPS),
     ("heads", super::heads::OPS),
+    ("index", super::index::OPS),
     ("linear", super::linear::OPS),
     ("loss", super::loss::OPS),
     ("matmul", super::matmul::OPS),
