@@ -4,8 +4,14 @@
 //! once, when something first asks for it.
 
 pub mod cost;
+#[cfg(test)]
+mod fixture;
+pub mod idiom;
+pub mod index;
 pub mod liveness;
 pub mod order;
+pub mod ranges;
+pub mod values;
 
 use std::cell::OnceCell;
 
@@ -21,7 +27,10 @@ pub struct Facts<'a> {
     /// The lowered model.
     pub model: &'a Model,
     cost: OnceCell<cost::Cost>,
+    index: OnceCell<index::Index>,
     liveness: OnceCell<liveness::Liveness>,
+    ranges: OnceCell<ranges::Ranges>,
+    values: OnceCell<values::Values>,
 }
 
 impl<'a> Facts<'a> {
@@ -31,7 +40,10 @@ impl<'a> Facts<'a> {
             spec,
             model,
             cost: OnceCell::new(),
+            index: OnceCell::new(),
             liveness: OnceCell::new(),
+            ranges: OnceCell::new(),
+            values: OnceCell::new(),
         }
     }
 
@@ -54,5 +66,29 @@ impl<'a> Facts<'a> {
     pub fn liveness(&self) -> &liveness::Liveness {
         self.liveness
             .get_or_init(|| liveness::Liveness::of(self.graph()))
+    }
+
+    /// Which nodes call which op.
+    pub fn index(&self) -> &index::Index {
+        self.index.get_or_init(|| index::Index::of(self.graph()))
+    }
+
+    /// Which tensors hold the same values.
+    pub fn values(&self) -> &values::Values {
+        self.values.get_or_init(|| values::Values::of(self.graph()))
+    }
+
+    /// What several calls compute together.
+    pub fn idioms(&self) -> idiom::Idioms<'_> {
+        idiom::Idioms {
+            graph: self.graph(),
+            values: self.values(),
+        }
+    }
+
+    /// Ranges of values.
+    pub fn ranges(&self) -> &ranges::Ranges {
+        self.ranges
+            .get_or_init(|| ranges::Ranges::of(self.spec, self.model, self.values()))
     }
 }

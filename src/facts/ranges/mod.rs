@@ -1,0 +1,270 @@
+//! Ranges of values: sound intervals of every tensor, on the grid of its element type.
+//!
+//! Inputs and parameters have the range that the spec declares, or any finite value. A node's
+//! range follows from those of its operands by the op's transfer function, cut by relations that
+//! intervals alone cannot see (`relation`), and its ends are rounded as the element type rounds:
+//! rounding never falls, so what lies between the ends before lies between them after. Reductions
+//! and products get slack for the rounding of each step, `n·u` of the greatest magnitude; where
+//! the type is a half, for accumulation in float32.
+//!
+//! What is left out: elementary functions are taken to be rounded correctly, and where an operand
+//! has no bound, the result is taken not to overflow. Where an operation may make an infinity or
+//! NaN, that operation's range says so; what depends on it is `tainted`, and has a range only
+//! under the assumption that the infinity did not happen.
+
+mod relation;
+#[cfg(test)]
+mod tests;
+
+use rustc_hash::FxHashMap;
+use smallvec::SmallVec;
+use smol_str::SmolStr;
+
+use super::idiom::Idioms;
+use super::values::Values;
+use crate::graph::{Graph, Node, TensorId, TensorKind};
+use crate::lower::Model;
+use crate::ops::Call;
+use crate::spec::Spec;
+use crate::tensor::{Dtype, FloatFormat, Interval};
+
+/// What is known of the values of a tensor.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Known {
+    interval: Interval,
+    /// Whether the range rests on declared ranges and constants alone, so that its ends can be
+    /// expected to be reached or nearly so.
+    pub declared: bool,
+    /// Whether the tensor depends on one that may be infinite or NaN.
+    pub tainted: bool,
+}
+
+impl Known {
+    const NOTHING: Known = Known {
+        interval: Interval::REAL,
+        declared: false,
+        tainted: true,
+    };
+
+    /// A range that holds in any case: anything, where an infinity or NaN may have come before.
+    pub fn interval(&self) -> Interval {
+        if self.tainted {
+            Interval::ANYTHING
+        } else {
+            self.interval
+        }
+    }
+
+    /// The range, taken that nothing before was infinite or NaN.
+    pub fn assuming_finite(&self) -> Interval {
+        self.interval
+    }
+
+    /// Whether this tensor is where an infinity or NaN may arise first.
+    pub fn is_origin(&self) -> bool {
+        self.interval.non_finite && !self.tainted
+    }
+}
+
+/// The ranges of all tensors.
+#[derive(Debug, Default)]
+pub struct Ranges {
+    known: Vec<Known>,
+}
+
+impl Ranges {
+    /// Propagates ranges through a model. `O(nodes + operands)`.
+    pub fn of(spec: &Spec, model: &Model, values: &Values) -> Ranges {
+        let graph = &model.graph;
+        let mut ranges = Ranges {
+            known: vec![Known::NOTHING; graph.types.len()],
+        };
+        ranges.sources(spec, graph);
+        let idioms = Idioms { graph, values };
+        let mut operands: SmallVec<[Interval; 6]> = SmallVec::new();
+        for (_, node) in graph.nodes() {
+            if !graph.is_known(node) {
+                continue;
+            }
+            operands.clear();
+            let (mut declared, mut tainted) = (true, false);
+            let opmath = opmath(graph.ty(node.first_output).dtype);
+            for &argument in &node.arguments {
+                if !argument.is_present() {
+                    operands.push(Interval::ANYTHING);
+                    continue;
+                }
+                let known = ranges.known(argument);
+                declared &= known.declared;
+                tainted |= known.tainted || known.interval.non_finite;
+                let interval = Interval {
+                    non_finite: false,
+                    ..known.interval
+                };
+                // A number in a formula reaches the kernel in the type that it computes in.
+                operands.push(match (graph.constant(argument), opmath) {
+                    (Some(value), Some(format)) => Interval::point(format.round(value)),
+                    _ => interval,
+                });
+            }
+            let (image, moves) = graph.with_call(node, |call| {
+                let image = (node.op.interval)(call, &operands);
+                (slackened(call, image), moves(call))
+            });
+            let image = relation::refine(&idioms, &ranges, node, image);
+            for (position, output) in node.outputs().enumerate() {
+                let dtype = graph.ty(output).dtype;
+                ranges.known[output.0 as usize] = if position == 0 || moves {
+                    Known {
+                        interval: rounded(image, dtype),
+                        declared,
+                        tainted,
+                    }
+                } else {
+                    Known {
+                        interval: Interval::of_dtype(dtype),
+                        ..Known::NOTHING
+                    }
+                };
+            }
+        }
+        ranges
+    }
+
+    /// What is known of a tensor.
+    pub fn known(&self, id: TensorId) -> Known {
+        self.known
+            .get(id.0 as usize)
+            .copied()
+            .unwrap_or(Known::NOTHING)
+    }
+
+    /// Inputs, parameters and constants.
+    fn sources(&mut self, spec: &Spec, graph: &Graph) {
+        let declared: FxHashMap<&SmolStr, Interval> = [&spec.inputs, &spec.params, &spec.buffers]
+            .into_iter()
+            .flatten()
+            .filter_map(|tensor| {
+                let range = tensor.range?;
+                Some((&tensor.name, Interval::new(range.low, range.high)))
+            })
+            .collect();
+        for (index, tensor) in graph.tensors.iter().enumerate() {
+            let dtype = graph.types[index].dtype;
+            let name = match tensor.kind {
+                TensorKind::Input(input) => graph.inputs.get(input as usize).map(|(name, _)| name),
+                TensorKind::Parameter(parameter) => graph
+                    .parameters
+                    .get(parameter as usize)
+                    .filter(|parameter| parameter.layer.is_none())
+                    .map(|parameter| &parameter.name),
+                TensorKind::Constant(value) => {
+                    self.known[index] = Known {
+                        interval: Interval::point(value).or_non_finite(!value.is_finite()),
+                        declared: true,
+                        tainted: false,
+                    };
+                    continue;
+                }
+                TensorKind::Output(_) => continue,
+            };
+            let range = name.and_then(|name| declared.get(name)).copied();
+            // Truth values and bytes take all values of their type; wider integers do not.
+            let narrow = matches!(dtype, Dtype::Bool | Dtype::Uint8);
+            self.known[index] = Known {
+                interval: rounded(range.unwrap_or(Interval::of_dtype(dtype)), dtype),
+                declared: range.is_some() || narrow,
+                tainted: false,
+            };
+        }
+    }
+}
+
+/// The format that PyTorch's kernels compute in for a result of that type: halves in float32.
+pub fn opmath(dtype: Dtype) -> Option<&'static FloatFormat> {
+    let wide = match dtype {
+        Dtype::Float64 | Dtype::Complex128 => Dtype::Float64,
+        _ => Dtype::Float32,
+    };
+    dtype.float_format().and(wide.float_format())
+}
+
+/// A range with its ends on the grid of an element type. A float's end past the greatest number
+/// makes infinities possible; integers wrap around.
+fn rounded(interval: Interval, dtype: Dtype) -> Interval {
+    let Some(format) = dtype.float_format() else {
+        let all = Interval::of_dtype(dtype);
+        let fits = all.low <= interval.low && interval.high <= all.high;
+        return if fits { interval } else { all };
+    };
+    let mut non_finite = interval.non_finite;
+    let mut end = |value: f64| {
+        if value.is_infinite() {
+            return value;
+        }
+        let rounded = format.round(value);
+        if rounded.is_finite() {
+            rounded
+        } else {
+            non_finite = true;
+            format.max.copysign(value)
+        }
+    };
+    let (low, high) = (end(interval.low), end(interval.high));
+    Interval {
+        low,
+        high,
+        non_finite,
+    }
+}
+
+/// Whether a call only moves values, so that all its outputs have the range of its operand.
+fn moves(call: &Call) -> bool {
+    (call.op.work)(call) == crate::ops::Work::default() && call.op.operands.len() == 1
+}
+
+/// A range with slack for the rounding of every step of a sum or product of many terms.
+fn slackened(call: &Call, image: Interval) -> Interval {
+    // Element functions are rounded once, which `rounded` does; softmax and its kin are quotients
+    // that do not leave their bounds; the greatest value is one of the values.
+    const EXACT: [&str; 9] = [
+        "softmax",
+        "log_softmax",
+        "softmin",
+        "gumbel_softmax",
+        "amax",
+        "amin",
+        "argmax",
+        "argmin",
+        "count_nonzero",
+    ];
+    let Some(output) = call.output() else {
+        return image;
+    };
+    let Some(format) = opmath(output.dtype) else {
+        return image;
+    };
+    if call.op.element.is_some() || EXACT.contains(&call.op.name) {
+        return image;
+    }
+    let work = (call.op.work)(call);
+    let steps = (work.products + work.other) as f64 / call.output_elements().max(1) as f64;
+    if steps == 0.0 {
+        return image;
+    }
+    let relative = ((steps + 4.0) * format.unit_roundoff()).min(1.0);
+    let magnitude = image.magnitude();
+    if image.low >= 0.0 || image.high <= 0.0 || !magnitude.is_finite() {
+        return image.widened(relative);
+    }
+    Interval {
+        low: image.low - magnitude * relative,
+        high: image.high + magnitude * relative,
+        ..image
+    }
+}
+
+/// The dtype that a node's outputs are rounded to.
+pub fn dtype_of(graph: &Graph, node: &Node) -> Dtype {
+    graph.ty(node.first_output).dtype
+}
