@@ -353,7 +353,7 @@ impl<'a> Idioms<'a> {
     pub fn shifted(&self, id: TensorId) -> Option<Reduction> {
         let id = self.bare(id);
         let node = self.call(id, "sub")?;
-        self.reduction_beside(node.arguments[1], node.arguments[0], &["amax"])
+        self.reduction_beside(node.arguments[1], node.arguments[0], &["amax", "max_dim"])
     }
 
     /// What a tensor is the exponential of.

@@ -22,7 +22,7 @@ use smol_str::SmolStr;
 
 use super::idiom::Idioms;
 use super::values::Values;
-use crate::graph::{Graph, Node, TensorId, TensorKind};
+use crate::graph::{Graph, TensorId, TensorKind};
 use crate::lower::Model;
 use crate::ops::Call;
 use crate::spec::Spec;
@@ -94,24 +94,22 @@ impl Ranges {
                     operands.push(Interval::ANYTHING);
                     continue;
                 }
-                let known = ranges.known(argument);
+                let known = ranges.operand(graph, argument, opmath);
                 declared &= known.declared;
                 tainted |= known.tainted || known.interval.non_finite;
-                let interval = Interval {
+                operands.push(Interval {
                     non_finite: false,
                     ..known.interval
-                };
-                // A number in a formula reaches the kernel in the type that it computes in.
-                operands.push(match (graph.constant(argument), opmath) {
-                    (Some(value), Some(format)) => Interval::point(format.round(value)),
-                    _ => interval,
                 });
             }
             let (image, moves) = graph.with_call(node, |call| {
                 let image = (node.op.interval)(call, &operands);
-                (slackened(call, image), moves(call))
+                (slackened(call, &operands, image), moves(call))
             });
+            // From bounded operands an unbounded end comes only by passing float64's own limit.
+            let bounded = operands.iter().all(Interval::is_bounded);
             let image = relation::refine(&idioms, &ranges, node, image);
+            let image = image.or_non_finite(bounded && !image.is_bounded());
             for (position, output) in node.outputs().enumerate() {
                 let dtype = graph.ty(output).dtype;
                 ranges.known[output.0 as usize] = if position == 0 || moves {
@@ -137,6 +135,24 @@ impl Ranges {
             .get(id.0 as usize)
             .copied()
             .unwrap_or(Known::NOTHING)
+    }
+
+    /// What is known of a tensor where an op computes in that format: a number of the spec is
+    /// rounded to it, and may overflow.
+    fn operand(&self, graph: &Graph, id: TensorId, format: Option<&FloatFormat>) -> Known {
+        let known = self.known(id);
+        match (graph.constant(id), format) {
+            (Some(value), Some(format)) => {
+                let value = format.round(value);
+                let interval = if value.is_finite() {
+                    Interval::point(value)
+                } else {
+                    Interval::ANYTHING
+                };
+                Known { interval, ..known }
+            }
+            _ => known,
+        }
     }
 
     /// Inputs, parameters and constants.
@@ -224,47 +240,45 @@ fn moves(call: &Call) -> bool {
 }
 
 /// A range with slack for the rounding of every step of a sum or product of many terms.
-fn slackened(call: &Call, image: Interval) -> Interval {
-    // Element functions are rounded once, which `rounded` does; softmax and its kin are quotients
-    // that do not leave their bounds; the greatest value is one of the values.
-    const EXACT: [&str; 9] = [
-        "softmax",
-        "log_softmax",
-        "softmin",
-        "gumbel_softmax",
-        "amax",
-        "amin",
-        "argmax",
-        "argmin",
-        "count_nonzero",
-    ];
-    let Some(output) = call.output() else {
+fn slackened(call: &Call, operands: &[Interval], image: Interval) -> Interval {
+    let format = call.output().and_then(|output| opmath(output.dtype));
+    let (Some(format), None) = (format, call.op.element) else {
+        // Element functions are rounded once, which `rounded` does.
         return image;
     };
-    let Some(format) = opmath(output.dtype) else {
-        return image;
-    };
-    if call.op.element.is_some() || EXACT.contains(&call.op.name) {
-        return image;
-    }
     let work = (call.op.work)(call);
     let steps = (work.products + work.other) as f64 / call.output_elements().max(1) as f64;
-    if steps == 0.0 {
-        return image;
-    }
     let relative = ((steps + 4.0) * format.unit_roundoff()).min(1.0);
-    let magnitude = image.magnitude();
-    if image.low >= 0.0 || image.high <= 0.0 || !magnitude.is_finite() {
-        return image.widened(relative);
-    }
-    Interval {
-        low: image.low - magnitude * relative,
-        high: image.high + magnitude * relative,
-        ..image
+    let x = operands.first().copied().unwrap_or(Interval::REAL);
+    match call.op.name {
+        // The greatest value is one of the values; what is moved stays.
+        "amax" | "amin" | "max_dim" | "min_dim" | "argmax" | "argmin" | "count_nonzero" => image,
+        _ if steps == 0.0 => image,
+        // The error of the exponent is one of the quotient, which no rounding makes exceed 1.
+        "softmax" | "softmin" | "gumbel_softmax" => {
+            let exponent = (x.high - x.low) * format.unit_roundoff();
+            image
+                .widened((relative + exponent).min(1.0))
+                .clamped(0.0, 1.0)
+        }
+        // Differences and sums of numbers as large as the operand.
+        "log_softmax" => {
+            within(image, relative * (1.0 + x.high - x.low)).clamped(f64::NEG_INFINITY, 0.0)
+        }
+        "logsumexp" => within(image, relative * (1.0 + x.magnitude())),
+        _ if image.low >= 0.0 || image.high <= 0.0 => image.widened(relative),
+        _ => within(image, relative * image.magnitude()),
     }
 }
 
-/// The dtype that a node's outputs are rounded to.
-pub fn dtype_of(graph: &Graph, node: &Node) -> Dtype {
-    graph.ty(node.first_output).dtype
+/// A range with both ends moved outwards; unbounded where the slack is.
+fn within(image: Interval, slack: f64) -> Interval {
+    if slack.is_nan() {
+        return image;
+    }
+    Interval {
+        low: image.low - slack,
+        high: image.high + slack,
+        ..image
+    }
 }

@@ -48,13 +48,22 @@ fn difference(idioms: &Idioms<'_>, ranges: &Ranges, node: &Node) -> Option<Inter
         let range = ranges.known(of).assuming_finite();
         range.high - range.low
     };
-    if idioms.reduction_beside(b, a, &["amax"]).is_some() {
+    if idioms
+        .reduction_beside(b, a, &["amax", "max_dim"])
+        .is_some()
+    {
         return Some(Interval::new(-spread(a), 0.0));
     }
-    if idioms.reduction_beside(a, b, &["amax"]).is_some() {
+    if idioms
+        .reduction_beside(a, b, &["amax", "max_dim"])
+        .is_some()
+    {
         return Some(Interval::new(0.0, spread(b)));
     }
-    if idioms.reduction_beside(b, a, &["amin"]).is_some() {
+    if idioms
+        .reduction_beside(b, a, &["amin", "min_dim"])
+        .is_some()
+    {
         return Some(Interval::new(0.0, spread(a)));
     }
     if idioms
@@ -145,8 +154,9 @@ fn guarded(idioms: &Idioms<'_>, ranges: &Ranges, node: &Node) -> Option<Interval
     let [a, b] = comparison.arguments[..] else {
         return None;
     };
+    let format = opmath(idioms.graph.ty(node.first_output).dtype);
     let branch = |of: TensorId, holds: bool| {
-        let range = ranges.known(of).assuming_finite();
+        let range = ranges.operand(idioms.graph, of, format).assuming_finite();
         let (bound, name) = match (idioms.constant(a), idioms.constant(b)) {
             (None, Some(bound)) if idioms.values.same(a, of) => (bound, comparison.op.name),
             (Some(bound), None) if idioms.values.same(b, of) => {
