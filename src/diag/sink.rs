@@ -109,6 +109,11 @@ impl FindingBuilder<'_> {
         self.with(|finding| finding.confidence = confidence)
     }
 
+    /// How bad, where that depends on the case.
+    pub fn level(self, level: Level) -> Self {
+        self.with(|finding| finding.level = level)
+    }
+
     /// The text at the primary range.
     pub fn label(self, text: impl Into<String>) -> Self {
         self.with(|finding| finding.label = text.into())

@@ -3,6 +3,7 @@
 //! Facts return values; whether a value is a fault is decided by the rules. Each pass is computed
 //! once, when something first asks for it.
 
+pub mod batch;
 pub mod cost;
 #[cfg(test)]
 mod fixture;
@@ -26,6 +27,7 @@ pub struct Facts<'a> {
     pub spec: &'a Spec,
     /// The lowered model.
     pub model: &'a Model,
+    batch: OnceCell<batch::Batch>,
     cost: OnceCell<cost::Cost>,
     index: OnceCell<index::Index>,
     liveness: OnceCell<liveness::Liveness>,
@@ -39,6 +41,7 @@ impl<'a> Facts<'a> {
         Facts {
             spec,
             model,
+            batch: OnceCell::new(),
             cost: OnceCell::new(),
             index: OnceCell::new(),
             liveness: OnceCell::new(),
@@ -55,6 +58,12 @@ impl<'a> Facts<'a> {
     /// The planned run.
     pub fn run(&self) -> &'a Run {
         &self.spec.run
+    }
+
+    /// The batch per device, per step and per BatchNorm.
+    pub fn batch(&self) -> &batch::Batch {
+        self.batch
+            .get_or_init(|| batch::Batch::of(self.spec, self.graph()))
     }
 
     /// Parameters, FLOPs and bytes moved.

@@ -3,6 +3,7 @@
 //! A rule is two files: `<group>/<rule>.rs` with its static data and its `check` function, and
 //! `specs/rules/<group>/<rule>.md`, which is its page, the text of `explain`, and an executed test.
 
+mod distributed;
 mod rule;
 mod spec;
 
@@ -11,7 +12,8 @@ pub use rule::{Check, Context, FixKind, Reporter, Rule};
 use crate::source::suggest;
 
 /// Every group's rules, by the name of its folder.
-pub static GROUPS: &[(&str, &[&Rule])] = &[("spec", spec::RULES)];
+pub static GROUPS: &[(&str, &[&Rule])] =
+    &[("distributed", distributed::RULES), ("spec", spec::RULES)];
 
 /// Every rule, sorted by name.
 pub fn all() -> impl Iterator<Item = &'static Rule> {
