@@ -13,6 +13,7 @@ pub mod liveness;
 pub mod order;
 pub mod ranges;
 pub mod values;
+pub mod signal;
 
 use std::cell::OnceCell;
 
@@ -33,6 +34,7 @@ pub struct Facts<'a> {
     liveness: OnceCell<liveness::Liveness>,
     ranges: OnceCell<ranges::Ranges>,
     values: OnceCell<values::Values>,
+    signal: OnceCell<signal::Signal>,
 }
 
 impl<'a> Facts<'a> {
@@ -47,6 +49,7 @@ impl<'a> Facts<'a> {
             liveness: OnceCell::new(),
             ranges: OnceCell::new(),
             values: OnceCell::new(),
+            signal: OnceCell::new(),
         }
     }
 
@@ -99,5 +102,9 @@ impl<'a> Facts<'a> {
     pub fn ranges(&self) -> &ranges::Ranges {
         self.ranges
             .get_or_init(|| ranges::Ranges::of(self.spec, self.model, self.values()))
+    /// Strength of signal and gradient at initialisation.
+    pub fn signal(&self) -> &signal::Signal {
+        self.signal
+            .get_or_init(|| signal::Signal::of(self.spec, self.graph()))
     }
 }

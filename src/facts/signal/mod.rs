@@ -1,0 +1,129 @@
+//! How strong the signal and its gradient are at initialisation, layer by layer.
+//!
+//! Forward, mean and variance of every tensor follow from those of its operands
+//! ([`crate::ops::Op::moments`]): inputs are standard normal, or even over the range that the spec
+//! declares, and parameters are as their initialisation draws them. Backward, the mean square of
+//! every gradient follows from those of the results ([`crate::ops::Op::gradient_gain`]), and where
+//! a tensor has several users, theirs add. This is the mean-field theory of Glorot & Bengio (2010),
+//! He et al. (2015) and Schoenholz et al. (2017).
+//!
+//! What it leaves out: correlations. Elements count as independent, so that a sum of a tensor with
+//! itself, or the part of a batch norm's gradient that goes through its statistics (a factor of
+//! `π/(π − 1) = 1.47` a layer in variance, Yang et al. 2019), are not seen. A figure is an estimate
+//! for wide layers before the first step, and says nothing of what training makes of it.
+//!
+//! Where an op has nothing to say, what depends on it is unknown; of a gradient that reaches a
+//! tensor on several paths, the known ones remain as a lower bound. `O(nodes)`.
+
+mod propagation;
+#[cfg(test)]
+mod tests;
+
+use crate::graph::{Graph, NodeId, TensorId};
+use crate::spec::Spec;
+use crate::tensor::Moments;
+
+/// The mean square of a gradient.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Gradient {
+    /// Its logarithm to base 2, which neither underflows nor overflows over thousands of layers;
+    /// `-∞` where the gradient is 0.
+    pub log2: f64,
+    /// Whether all paths are known. If not, this is a lower bound.
+    pub complete: bool,
+}
+
+impl Gradient {
+    /// No gradient at all.
+    pub const ZERO: Gradient = Gradient {
+        log2: f64::NEG_INFINITY,
+        complete: true,
+    };
+    /// Nothing known.
+    pub const UNKNOWN: Gradient = Gradient {
+        complete: false,
+        ..Gradient::ZERO
+    };
+
+    /// The root mean square's logarithm to base 10.
+    pub fn log10_deviation(self) -> f64 {
+        self.log2 / 2.0 * std::f64::consts::LOG10_2
+    }
+
+    /// The gradient scaled by a factor of its mean square; unknown where that is.
+    pub fn scaled(self, factor: Option<f64>) -> Gradient {
+        match factor {
+            Some(factor) if factor >= 0.0 => Gradient {
+                log2: self.log2 + factor.log2(),
+                complete: self.complete,
+            },
+            _ => Gradient::UNKNOWN,
+        }
+    }
+
+    /// The sum of two independent gradients.
+    pub fn plus(self, other: Gradient) -> Gradient {
+        let (low, high) = match self.log2 < other.log2 {
+            true => (self.log2, other.log2),
+            false => (other.log2, self.log2),
+        };
+        let log2 = match low == f64::NEG_INFINITY {
+            true => high,
+            false => high + (low - high).exp2().ln_1p() / std::f64::consts::LN_2,
+        };
+        Gradient {
+            log2,
+            complete: self.complete && other.complete,
+        }
+    }
+}
+
+/// The signal at one weight: a trained matrix or kernel that an op multiplies its input with.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct WeightSignal {
+    /// The call.
+    pub node: NodeId,
+    /// The weight.
+    pub weight: TensorId,
+    /// The mean square of the gradient of the weight's elements, in units of the gradient with
+    /// which the backward pass begins.
+    pub gradient: Gradient,
+    /// Moments of what the call gives; `None` where unknown.
+    pub output: Option<Moments>,
+    /// How many weights stand on the longest way from the inputs to here, this one included.
+    pub depth: u32,
+}
+
+/// Moments of every tensor and gradient of every tensor, and the weights along the way.
+#[derive(Debug, Default)]
+pub struct Signal {
+    moments: Vec<Option<Moments>>,
+    gradients: Vec<Gradient>,
+    weights: Vec<WeightSignal>,
+}
+
+impl Signal {
+    /// Propagates forward and backward.
+    pub fn of(spec: &Spec, graph: &Graph) -> Signal {
+        propagation::propagate(spec, graph)
+    }
+
+    /// Mean and variance of a tensor's elements; `None` where unknown.
+    pub fn moments(&self, tensor: TensorId) -> Option<Moments> {
+        *self.moments.get(tensor.0 as usize)?
+    }
+
+    /// The mean square of a tensor's gradient, in units of that with which the backward pass
+    /// begins: 1 for each element of each output of the model.
+    pub fn gradient(&self, tensor: TensorId) -> Gradient {
+        self.gradients
+            .get(tensor.0 as usize)
+            .copied()
+            .unwrap_or(Gradient::UNKNOWN)
+    }
+
+    /// The trained weights, in the order of the graph.
+    pub fn weights(&self) -> &[WeightSignal] {
+        &self.weights
+    }
+}

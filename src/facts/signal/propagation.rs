@@ -1,0 +1,269 @@
+//! The two passes: moments forward, gradients backward.
+
+use rustc_hash::{FxHashMap, FxHashSet};
+use smallvec::SmallVec;
+
+use super::{Gradient, Signal, WeightSignal};
+use crate::graph::{Graph, Node, NodeId, TensorId, TensorKind};
+use crate::spec::Spec;
+use crate::tensor::Moments;
+
+/// How far moments may lie apart, relative to the spread, for two calls to count as equal. Deep
+/// nets repeat themselves; without this each of a thousand GELUs would be integrated again.
+const TOLERANCE: f64 = 1e-9;
+
+type Operands = SmallVec<[Option<Moments>; 4]>;
+
+struct Pass<'a> {
+    graph: &'a Graph,
+    moments: Vec<Option<Moments>>,
+    /// For each node, the earlier one that is equal to it in all that matters, or itself.
+    alike: Vec<NodeId>,
+}
+
+pub(super) fn propagate(spec: &Spec, graph: &Graph) -> Signal {
+    let mut pass = Pass {
+        graph,
+        moments: leaves(spec, graph),
+        alike: Vec::with_capacity(graph.dag.node_count()),
+    };
+    pass.forward();
+    let gradients = pass.backward();
+    let weights = pass.weights(&gradients);
+    Signal {
+        moments: pass.moments,
+        gradients,
+        weights,
+    }
+}
+
+/// Moments of what no node makes.
+fn leaves(spec: &Spec, graph: &Graph) -> Vec<Option<Moments>> {
+    let leaf = |(index, tensor): (usize, &crate::graph::Tensor)| match tensor.kind {
+        _ if !tensor.known => None,
+        TensorKind::Constant(value) => Some(Moments::constant(value)),
+        TensorKind::Parameter(number) => {
+            let parameter = graph.parameters.get(number as usize)?;
+            Some(parameter.init.moments(&graph.types[index].shape))
+        }
+        TensorKind::Input(number) => {
+            let range = spec.inputs.get(number as usize)?.range;
+            match range {
+                Some(range) => Some(Moments::uniform(range.low, range.high)),
+                None => graph.types[index]
+                    .dtype
+                    .is_float()
+                    .then_some(Moments::STANDARD),
+            }
+        }
+        TensorKind::Output(_) => None,
+    };
+    graph.tensors.iter().enumerate().map(leaf).collect()
+}
+
+fn is_near(a: Option<Moments>, b: Option<Moments>) -> bool {
+    match (a, b) {
+        (Some(a), Some(b)) => {
+            let scale = TOLERANCE * (a.square() + b.square());
+            (a.variance - b.variance).abs() <= scale && (a.mean - b.mean).powi(2) <= scale * scale
+                || a == b
+        }
+        (None, None) => true,
+        _ => false,
+    }
+}
+
+impl Pass<'_> {
+    fn operands(&self, node: &Node) -> Operands {
+        node.arguments
+            .iter()
+            .map(|id| *self.moments.get(id.0 as usize)?)
+            .collect()
+    }
+
+    /// Whether two calls are the same but for the numbers of their tensors.
+    fn are_alike(&self, node: &Node, other: &Node) -> bool {
+        let graph = self.graph;
+        node.arguments.len() == other.arguments.len()
+            && node.arguments.iter().zip(&other.arguments).all(|(&a, &b)| {
+                match (a.is_present(), b.is_present()) {
+                    (true, true) => {
+                        is_near(self.moments[a.0 as usize], self.moments[b.0 as usize])
+                            && graph.ty(a) == graph.ty(b)
+                            && graph.constant(a).is_some() == graph.constant(b).is_some()
+                    }
+                    (a, b) => a == b,
+                }
+            })
+            && node.output_count == other.output_count
+            && node.attributes == other.attributes
+    }
+
+    fn forward(&mut self) {
+        let graph = self.graph;
+        // The latest calls of each op that were worked out.
+        let mut latest: FxHashMap<usize, NodeId> = FxHashMap::default();
+        for (id, node) in graph.nodes() {
+            let op = std::ptr::from_ref(node.op).addr();
+            let before = latest
+                .get(&op)
+                .copied()
+                .filter(|&before| self.are_alike(node, graph.node(before)));
+            self.alike.push(before.unwrap_or(id));
+            if let Some(before) = before {
+                for (own, theirs) in node.outputs().zip(graph.node(before).outputs()) {
+                    self.moments[own.0 as usize] = self.moments[theirs.0 as usize];
+                }
+                continue;
+            }
+            latest.insert(op, id);
+            if !graph.is_known(node) {
+                continue;
+            }
+            let operands = self.operands(node);
+            let moments = graph
+                .with_call(node, |call| (call.op.moments)(call, &operands))
+                .filter(|moments| moments.mean.is_finite() && moments.variance.is_finite());
+            // What is said of the first output holds for the parts that an axis is cut into, but
+            // not for what else an op may give (positions, states).
+            for output in node.outputs() {
+                if output == node.first_output || node.op.view {
+                    self.moments[output.0 as usize] = moments;
+                }
+            }
+        }
+    }
+
+    fn backward(&self) -> Vec<Gradient> {
+        let graph = self.graph;
+        let mut gradients = vec![Gradient::ZERO; graph.tensors.len()];
+        let begin = Gradient {
+            log2: 0.0,
+            complete: true,
+        };
+        for &output in &graph.outputs {
+            if output.is_present() && graph.tensor(output).requires_grad {
+                gradients[output.0 as usize] = begin;
+            }
+        }
+        let outputs: FxHashSet<TensorId> = graph.outputs.iter().copied().collect();
+        let mut gains: FxHashMap<(NodeId, usize), Option<f64>> = FxHashMap::default();
+        for index in (0..graph.dag.node_count() as u32).rev() {
+            let id = NodeId(index);
+            let node = graph.node(id);
+            let result = self.result_gradient(node, &gradients);
+            if result == Gradient::ZERO || !node.op.differentiable {
+                continue;
+            }
+            let mut operands: Option<Operands> = None;
+            for (position, &argument) in node.arguments.iter().enumerate() {
+                if !argument.is_present() || !graph.tensor(argument).requires_grad {
+                    continue;
+                }
+                let gain = *gains
+                    .entry((self.alike[index as usize], position))
+                    .or_insert_with(|| {
+                        let operands = operands.get_or_insert_with(|| self.operands(node));
+                        graph.with_call(node, |call| {
+                            (call.op.gradient_gain)(call, position, operands)
+                        })
+                    });
+                // All that counts is how a gradient changes on its way, so one that the loss itself
+                // is silent about begins behind the loss.
+                let is_loss = outputs.contains(&node.first_output);
+                let gain = gain.or(is_loss.then_some(1.0));
+                let slot = &mut gradients[argument.0 as usize];
+                *slot = slot.plus(result.scaled(gain));
+            }
+        }
+        gradients
+    }
+
+    /// The gradient of what a node gives, as a share of the elements of what it takes.
+    fn result_gradient(&self, node: &Node, gradients: &[Gradient]) -> Gradient {
+        let graph = self.graph;
+        let of = |output: TensorId| gradients[output.0 as usize];
+        let taken = node
+            .arguments
+            .first()
+            .filter(|id| id.is_present())
+            .map_or(0, |&id| graph.ty(id).shape.elements());
+        // Parts cut out of a tensor: the elements of which no part was taken get no gradient.
+        let share = |output: TensorId| {
+            let elements = graph.ty(output).shape.elements();
+            match node.op.view && elements < taken {
+                true => elements as f64 / taken as f64,
+                false => 1.0,
+            }
+        };
+        if node.op.view {
+            return node.outputs().fold(Gradient::ZERO, |sum, output| {
+                sum.plus(of(output).scaled(Some(share(output))))
+            });
+        }
+        // The last state of a recurrent layer is a part of its output, so the largest counts.
+        node.outputs()
+            .map(of)
+            .reduce(|a, b| Gradient {
+                log2: a.log2.max(b.log2),
+                complete: a.complete && b.complete,
+            })
+            .unwrap_or(Gradient::ZERO)
+    }
+
+    /// The calls that multiply with a trained weight. Each element of the weight takes part in as
+    /// many products as there are multiply-adds for each of its elements, and its gradient is the
+    /// sum of the results' gradients times the other factors.
+    fn weights(&self, gradients: &[Gradient]) -> Vec<WeightSignal> {
+        let graph = self.graph;
+        let mut depths = vec![0u32; graph.tensors.len()];
+        let mut weights = Vec::new();
+        for (id, node) in graph.nodes() {
+            let before = node
+                .arguments
+                .iter()
+                .filter(|id| id.is_present())
+                .map(|id| depths[id.0 as usize])
+                .max()
+                .unwrap_or(0);
+            let weight = trained_factor(graph, node);
+            let depth = before.saturating_add(u32::from(weight.is_some()));
+            for output in node.outputs() {
+                depths[output.0 as usize] = depth;
+            }
+            let Some(position) = weight else { continue };
+            let products = graph.with_call(node, |call| (call.op.work)(call).products);
+            if products == 0 {
+                continue;
+            }
+            let weight = node.arguments[position];
+            let elements = graph.ty(weight).shape.elements().max(1) as f64;
+            let other = node
+                .arguments
+                .get(1 - position)
+                .and_then(|id| *self.moments.get(id.0 as usize)?);
+            let factor = other.map(|other| products as f64 / 2.0 / elements * other.square());
+            weights.push(WeightSignal {
+                node: id,
+                weight,
+                gradient: gradients[node.first_output.0 as usize].scaled(factor),
+                output: self.moments[node.first_output.0 as usize],
+                depth,
+            });
+        }
+        weights
+    }
+}
+
+/// Which of the first two operands is a trained parameter of at least two axes.
+fn trained_factor(graph: &Graph, node: &Node) -> Option<usize> {
+    if node.arguments.len() < 2 || !graph.is_known(node) {
+        return None;
+    }
+    [1, 0].into_iter().find(|&position| {
+        let id = node.arguments[position];
+        graph
+            .parameter(id)
+            .is_some_and(|parameter| parameter.trainable && graph.ty(id).shape.rank() >= 2)
+    })
+}
