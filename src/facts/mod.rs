@@ -12,8 +12,8 @@ pub mod index;
 pub mod liveness;
 pub mod order;
 pub mod ranges;
-pub mod values;
 pub mod signal;
+pub mod values;
 
 use std::cell::OnceCell;
 
@@ -102,6 +102,8 @@ impl<'a> Facts<'a> {
     pub fn ranges(&self) -> &ranges::Ranges {
         self.ranges
             .get_or_init(|| ranges::Ranges::of(self.spec, self.model, self.values()))
+    }
+
     /// Strength of signal and gradient at initialisation.
     pub fn signal(&self) -> &signal::Signal {
         self.signal

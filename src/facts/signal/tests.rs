@@ -3,23 +3,7 @@
 use ndarray::Array2;
 
 use super::*;
-use crate::diag::Sink;
-use crate::engine::{Overlay, load, read};
-use crate::lower::Model;
-use crate::source::{SourceFile, Sources};
-
-/// The spec and model of a text that must be free of faults.
-fn lowered(text: &str) -> (Spec, Model) {
-    let mut sources = Sources::default();
-    let file = sources.add(SourceFile::new("test.model.toml", text));
-    let loaded = load(file, &mut sources, &Overlay::default(), &mut |path| {
-        Err(format!("there is no file `{path}`"))
-    });
-    let mut sink = Sink::new();
-    let read = read(loaded, &mut sink);
-    assert!(sink.is_empty(), "{text}\n{:#?}", sink.findings());
-    read
-}
+use crate::facts::fixture::lowered;
 
 /// Standard normal numbers, the same in each run (SplitMix64 and Box–Muller).
 struct Normal(u64);
