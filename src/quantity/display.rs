@@ -105,3 +105,58 @@ mod tests {
         assert_eq!(group(u128::MAX).len(), 39 + 12);
     }
 }
+
+/// A number with at most four significant digits, as a person would write it: `0.8`, `1.41`,
+/// `3e-4`, `256`. Powers of ten are used below a thousandth and from a million on.
+pub fn figure(value: f64) -> String {
+    if value == 0.0 || !value.is_finite() {
+        return format!("{value}");
+    }
+    let magnitude = value.abs();
+    if (1e-3..1e6).contains(&magnitude) {
+        let decimals = (3.0 - magnitude.log10().floor()).max(0.0) as usize;
+        let text = format!("{value:.decimals$}");
+        return if text.contains('.') {
+            text.trim_end_matches('0').trim_end_matches('.').to_owned()
+        } else {
+            text
+        };
+    }
+    let text = format!("{value:.3e}");
+    match text.split_once('e') {
+        Some((digits, exponent)) => {
+            let digits = digits.trim_end_matches('0').trim_end_matches('.');
+            format!("{digits}e{exponent}")
+        }
+        None => text,
+    }
+}
+
+#[cfg(test)]
+mod figure_tests {
+    use super::figure;
+
+    #[test]
+    fn figures_are_short_and_parse_back_to_four_digits() {
+        let cases = [
+            (0.8, "0.8"),
+            (0.1, "0.1"),
+            (8.0, "8"),
+            (1.23456, "1.235"),
+            (3e-4, "3e-4"),
+        ];
+        for (value, text) in cases {
+            assert_eq!(figure(value), text);
+        }
+        let more = [
+            (256.0, "256"),
+            (1e6, "1e6"),
+            (99_999.6, "100000"),
+            (0.0, "0"),
+            (-2.5, "-2.5"),
+        ];
+        for (value, text) in more {
+            assert_eq!(figure(value), text);
+        }
+    }
+}

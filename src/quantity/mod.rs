@@ -9,7 +9,7 @@ mod parse;
 mod seconds;
 mod whole;
 
-pub use display::{group, si};
+pub use display::{figure, group, si};
 pub use parse::ParseBytesError;
 pub use seconds::Seconds;
 pub use whole::{Bytes, Elements, Flops};

@@ -1,6 +1,7 @@
 //! `distributed/batch-differs-from-baseline`: see its page.
 
 use crate::diag::Level;
+use crate::quantity::figure;
 use crate::rules::{Check, Context, FixKind, Reporter, Rule};
 
 /// The rule.
@@ -22,8 +23,9 @@ fn check(context: &Context<'_>, reporter: &mut Reporter<'_>) {
     if baseline.lr.is_given() || growth.log2().abs() < 0.5 {
         return;
     }
+    let growth_text = figure(growth);
     let message = format!(
-        "the global batch is {global}, {growth:.4}× the baseline's {}; whether the learning rate follows cannot be told without `lr` in [baseline]",
+        "the global batch is {global}, {growth_text}× the baseline's {}; whether the learning rate follows cannot be told without `lr` in [baseline]",
         baseline.global_batch.or(0)
     );
     reporter

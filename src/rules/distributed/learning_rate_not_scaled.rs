@@ -1,6 +1,7 @@
 //! `distributed/learning-rate-not-scaled`: see its page.
 
 use crate::diag::{Confidence, Level, Safety};
+use crate::quantity::figure;
 use crate::rules::{Check, Context, FixKind, Reporter, Rule};
 
 /// The rule.
@@ -38,15 +39,20 @@ fn check(context: &Context<'_>, reporter: &mut Reporter<'_>) {
         return;
     }
     let linear = adaptive && growth >= 4.0 && (rate / (reference * growth)).log2().abs() < 0.33;
+    let expected_text = figure(expected);
+    let factor_text = figure(factor);
+    let growth_text = figure(growth);
+    let rate_text = figure(rate);
+    let reference_text = figure(reference);
     let law = if adaptive { "its square root" } else { "it" };
     let was = baseline.global_batch.or(0);
     let message = if linear {
         format!(
-            "the batch grew {growth:.4}× ({was} → {global}) and the rate of {kind} grew with it ({reference:e} → {rate:e}); for an adaptive optimizer it grows with the square root: {expected:.3e}"
+            "the batch grew {growth_text}× ({was} → {global}) and the rate of {kind} grew with it ({reference_text} → {rate_text}); for an adaptive optimizer it grows with the square root: {expected_text}"
         )
     } else {
         format!(
-            "the batch changed {growth:.4}× ({was} → {global}), so the rate of {kind} is expected to change with {law}: {reference:e} × {factor:.4} = {expected:.3e}, but it is {rate:e}"
+            "the batch changed {growth_text}× ({was} → {global}), so the rate of {kind} is expected to change with {law}: {reference_text} × {factor_text} = {expected_text}, but it is {rate_text}"
         )
     };
     reporter
@@ -54,5 +60,5 @@ fn check(context: &Context<'_>, reporter: &mut Reporter<'_>) {
         .confidence(Confidence::Likely)
         .also(baseline.lr.span, "the baseline's rate")
         .help("scale the rate, with a warm-up; or keep the batch by lowering the micro-batch or the accumulation")
-        .fix(format!("set lr to {expected:.4e}"), Safety::Unsafe, optimizer.lr.span, format!("{expected:.4e}"));
+        .fix(format!("set lr to {expected_text}"), Safety::Unsafe, optimizer.lr.span, expected_text.clone());
 }

@@ -1,6 +1,7 @@
 //! `distributed/no-warmup`: see its page.
 
 use crate::diag::{Confidence, Level};
+use crate::quantity::figure;
 use crate::rules::{Check, Context, FixKind, Reporter, Rule};
 use crate::spec::run::{OptimizerKind, ScheduleKind};
 
@@ -38,8 +39,9 @@ fn check(context: &Context<'_>, reporter: &mut Reporter<'_>) {
         (Some(rate), Some(reference)) => rate > reference,
         _ => baseline.span.is_none(),
     };
+    let growth_text = figure(growth);
     let reason = if growth >= 8.0 && raised {
-        format!("the batch is {growth:.4}× the baseline's and the rate was raised for it")
+        format!("the batch is {growth_text}× the baseline's and the rate was raised for it")
     } else if !kind.is_adaptive() && global >= 1024 && raised {
         format!("the global batch is {global}")
     } else {

@@ -1,6 +1,7 @@
 //! `distributed/steps-not-rescaled`: see its page.
 
 use crate::diag::{Confidence, Level};
+use crate::quantity::figure;
 use crate::rules::{Check, Context, FixKind, Reporter, Rule};
 
 /// The rule.
@@ -32,8 +33,9 @@ fn check(context: &Context<'_>, reporter: &mut Reporter<'_>) {
         return;
     }
     let wanted = (steps as f64 / growth).round() as u64;
+    let growth_text = figure(growth);
     let message = format!(
-        "the run has {steps} steps as the baseline had, but each step has {growth:.4}× the samples: it sees {growth:.4}× the data"
+        "the run has {steps} steps as the baseline had, but each step has {growth_text}× the samples: it sees {growth_text}× the data"
     );
     reporter
         .setting("train.steps", setting.span, message)

@@ -1,6 +1,7 @@
 //! `distributed/warmup-not-rescaled`: see its page.
 
 use crate::diag::{Level, Safety};
+use crate::quantity::figure;
 use crate::rules::{Check, Context, FixKind, Reporter, Rule};
 
 /// The rule.
@@ -36,8 +37,9 @@ fn check(context: &Context<'_>, reporter: &mut Reporter<'_>) {
         Level::Info
     };
     let wanted = ((steps as f64 / growth).round() as u64).max(1);
+    let growth_text = figure(growth);
     let message = format!(
-        "the warm-up is {steps} steps as in the baseline, but each step has {growth:.4}× the samples: it lasts {growth:.4}× as long"
+        "the warm-up is {steps} steps as in the baseline, but each step has {growth_text}× the samples: it lasts {growth_text}× as long"
     );
     reporter
         .setting(
