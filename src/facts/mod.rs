@@ -4,6 +4,7 @@
 //! once, when something first asks for it.
 
 pub mod batch;
+pub mod chains;
 pub mod cost;
 #[cfg(test)]
 mod fixture;
@@ -29,6 +30,7 @@ pub struct Facts<'a> {
     /// The lowered model.
     pub model: &'a Model,
     batch: OnceCell<batch::Batch>,
+    chains: OnceCell<chains::Chains>,
     cost: OnceCell<cost::Cost>,
     index: OnceCell<index::Index>,
     liveness: OnceCell<liveness::Liveness>,
@@ -44,6 +46,7 @@ impl<'a> Facts<'a> {
             spec,
             model,
             batch: OnceCell::new(),
+            chains: OnceCell::new(),
             cost: OnceCell::new(),
             index: OnceCell::new(),
             liveness: OnceCell::new(),
@@ -67,6 +70,10 @@ impl<'a> Facts<'a> {
     pub fn batch(&self) -> &batch::Batch {
         self.batch
             .get_or_init(|| batch::Batch::of(self.spec, self.graph()))
+    /// Products of three or more factors and their orders.
+    pub fn chains(&self) -> &chains::Chains {
+        self.chains
+            .get_or_init(|| chains::Chains::of(self.graph()))
     }
 
     /// Parameters, FLOPs and bytes moved.
