@@ -72,8 +72,7 @@ impl<'a> Facts<'a> {
             .get_or_init(|| batch::Batch::of(self.spec, self.graph()))
     /// Products of three or more factors and their orders.
     pub fn chains(&self) -> &chains::Chains {
-        self.chains
-            .get_or_init(|| chains::Chains::of(self.graph()))
+        self.chains.get_or_init(|| chains::Chains::of(self.graph()))
     }
 
     /// Parameters, FLOPs and bytes moved.

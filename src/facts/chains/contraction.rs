@@ -5,9 +5,9 @@ use smallvec::SmallVec;
 use smol_str::SmolStr;
 
 use super::Budget;
-use super::formula::Formulas;
+use super::formula::{self, Formulas, Rewrite};
 use crate::facts::order::einsum::{ContractionPath, EXACT_OPERANDS, Network, parse_equation};
-use crate::graph::{Graph, Node, NodeId, TensorId};
+use crate::graph::{Graph, NodeId, TensorId};
 use crate::quantity::{Bytes, Flops};
 use crate::spec::Spec;
 use crate::tensor::{Dtype, Shape};
@@ -53,30 +53,18 @@ pub(super) fn all(graph: &Graph, budget: &mut Budget) -> Vec<Contraction> {
             .entry((text, shapes))
             .or_insert_with_key(|(text, shapes)| solve(text, shapes, budget));
         if let Some((equation, written, best, nested)) = answer.clone() {
-            found.push(contraction(graph, id, node, equation, written, best, nested));
+            found.push(Contraction {
+                node: id,
+                equation,
+                operands: node.arguments.iter().copied().collect(),
+                written,
+                best,
+                nested,
+                dtype: graph.ty(node.first_output).dtype,
+            });
         }
     }
     found
-}
-
-fn contraction(
-    graph: &Graph,
-    id: NodeId,
-    node: &Node,
-    equation: SmolStr,
-    written: ContractionPath,
-    best: ContractionPath,
-    nested: SmolStr,
-) -> Contraction {
-    Contraction {
-        node: id,
-        equation,
-        operands: node.arguments.iter().copied().collect(),
-        written,
-        best,
-        nested,
-        dtype: graph.ty(node.first_output).dtype,
-    }
 }
 
 fn solve(text: &str, shapes: &[Shape], budget: &mut Budget) -> Solved {
@@ -105,11 +93,12 @@ impl Contraction {
         operands.map(|&id| formulas.tensor(id).0).collect()
     }
 
-    /// The best path as nested calls, with these texts for operands and this quote around the
-    /// equations. `O(length)`.
-    pub fn nested<S: AsRef<str>>(&self, operands: &[S], quote: &str) -> String {
+    /// The best path as nested calls of `function`, with these texts for operands and this quote
+    /// around the equations. `O(length)`.
+    pub fn nested<S: AsRef<str>>(&self, function: &str, operands: &[S], quote: &str) -> String {
         let mut text = String::new();
-        let mut rest = self.nested.as_str();
+        let template = self.nested.replace("einsum(", &format!("{function}("));
+        let mut rest = template.as_str();
         while let Some(at) = rest.find(['{', '"']) {
             text.push_str(&rest[..at]);
             let digits = match rest[at..].strip_prefix('{') {
@@ -127,6 +116,12 @@ impl Contraction {
             rest = digits.get(end + 1..).unwrap_or("");
         }
         text + rest
+    }
+
+    /// The call with its operands contracted in the best order; `None` where it does not stand in
+    /// a formula, or the edit is not certain.
+    pub fn rewrite(&self, spec: &Spec, graph: &Graph) -> Option<Rewrite> {
+        formula::rewrite_einsum(self, spec, graph)
     }
 
     /// Multiplications and additions of a path.

@@ -141,12 +141,14 @@ impl Sizes {
         for operand in operands {
             data.push(data[data.len() - 1] + usize::from(!operand.parameter));
         }
-        let best = interval_order(operands.len(), Extreme::Least, |start, middle, end| {
-            match data[start] == data[end] {
+        let best = interval_order(
+            operands.len(),
+            Extreme::Least,
+            |start, middle, end| match data[start] == data[end] {
                 true => 0,
                 false => self.cost(Product { start, middle, end }),
-            }
-        });
+            },
+        );
         best.ok().map(|best| best.cost)
     }
 
@@ -173,9 +175,9 @@ fn multiply(matrices: u128, sizes: &[u64]) -> u128 {
     if sizes.contains(&0) {
         return 0;
     }
-    sizes
-        .iter()
-        .fold(matrices, |product, &size| product.saturating_mul(size.into()))
+    sizes.iter().fold(matrices, |product, &size| {
+        product.saturating_mul(size.into())
+    })
 }
 
 /// Steps of the programme over intervals.

@@ -164,7 +164,13 @@ impl<'a> Walk<'a> {
             }
             Side::Leaf(factor) => {
                 let transposed = turned ^ factor.transposed;
-                Task::Leaf(Factor { transposed, ..factor }, left)
+                Task::Leaf(
+                    Factor {
+                        transposed,
+                        ..factor
+                    },
+                    left,
+                )
             }
         }
     }

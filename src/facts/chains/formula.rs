@@ -17,10 +17,8 @@ const LONGEST_NAME: usize = 32;
 pub struct Rewrite {
     /// The part.
     pub span: Span,
-    /// The text, as it stands in a TOML string of any kind.
+    /// The text, as it stands in the TOML string that the formula is written in.
     pub text: String,
-    /// The same without the parentheses that the place asks for.
-    pub product: String,
 }
 
 /// The formula that a call stands in.
@@ -141,7 +139,11 @@ pub(super) fn rewrite(chain: &Chain, spec: &Spec, graph: &Graph) -> Option<Rewri
     let mut products = Vec::with_capacity(factors.len());
     for (factor, operand) in factors.iter_mut().zip(&chain.operands) {
         if factor.transposed {
-            factor.id = turned(&mut expression, factor.id, transposition(graph, operand.tensor));
+            factor.id = turned(
+                &mut expression,
+                factor.id,
+                transposition(graph, operand.tensor),
+            );
         }
         products.push(factor.id);
     }
@@ -163,15 +165,55 @@ pub(super) fn rewrite(chain: &Chain, spec: &Spec, graph: &Graph) -> Option<Rewri
         || matches!(expression.kind(at), NodeKind::Binary { .. })
         || expression.node(at).outer != span;
     let text = if bare {
-        product.clone()
+        product
     } else {
         format!("({product})")
     };
-    Some(Rewrite {
-        span,
-        text,
-        product,
-    })
+    Some(Rewrite { span, text })
+}
+
+/// The einsum as nested calls. What is kept of it is copied as it stands, escapes included.
+pub(super) fn rewrite_einsum(
+    einsum: &super::Contraction,
+    spec: &Spec,
+    graph: &Graph,
+) -> Option<Rewrite> {
+    let node = graph.node(einsum.node);
+    let (expression, span) = (formula_of(spec, graph, node)?, node.span?);
+    let source = |span: Span| spec.document.source_text(span);
+    let arguments = expression.iter().find_map(|(_, node)| match node.kind {
+        NodeKind::Call {
+            function,
+            arguments,
+        } if node.span == span => Some((function, arguments)),
+        _ => None,
+    });
+    let (function, arguments) = arguments?;
+    let [equation, operands @ ..] = expression.arguments(arguments) else {
+        return None;
+    };
+    let positional = operands.iter().all(|operand| operand.name.is_none());
+    if !positional || equation.name.is_some() || operands.len() != einsum.operands.len() {
+        return None;
+    }
+    if !matches!(expression.kind(equation.value), NodeKind::String(_)) {
+        return None;
+    }
+    let literal = source(expression.node(equation.value).span);
+    let quotes = ["\\\"", "\"", "'"];
+    let quote = quotes
+        .into_iter()
+        .find(|quote| literal.starts_with(quote))?;
+    // Three quotes in a row would be cut short.
+    if literal[quote.len()..].starts_with(quote) {
+        return None;
+    }
+    let texts: Vec<&str> = operands
+        .iter()
+        .map(|operand| source(expression.node(operand.value).outer))
+        .collect();
+    let text = einsum.nested(source(expression.node(function).span), &texts, quote);
+    Some(Rewrite { span, text })
 }
 
 fn is_product(kind: &NodeKind) -> bool {
@@ -229,7 +271,11 @@ fn factors(expression: &Expression, root: NodeId, spans: &FxHashSet<Span>) -> Op
         };
         // What is popped first stands on the left.
         let [left, right] = sides.map(|side| (side, transposed));
-        pending.extend(if transposed { [left, right] } else { [right, left] });
+        pending.extend(if transposed {
+            [left, right]
+        } else {
+            [right, left]
+        });
     }
     Some(factors)
 }

@@ -106,7 +106,7 @@ fn contraction(spec: &Spec, model: &Model, einsum: &Contraction) -> ListedOrder 
     let written = format!("einsum(\"{}\", {})", einsum.equation, names.join(", "));
     let best = match einsum.is_best() {
         true => written.clone(),
-        false => einsum.nested(&names, "\""),
+        false => einsum.nested("einsum", &names, "\""),
     };
     ListedOrder {
         path,

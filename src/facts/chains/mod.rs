@@ -128,12 +128,7 @@ impl Chains {
 
 impl Chain {
     /// Orders a chain whose last product is `root`; `None` where it cannot be counted.
-    fn of(
-        graph: &Graph,
-        root: NodeId,
-        found: find::Found,
-        budget: &mut Budget,
-    ) -> Option<Chain> {
+    fn of(graph: &Graph, root: NodeId, found: find::Found, budget: &mut Budget) -> Option<Chain> {
         let sizes = cost::Sizes::new(&found.operands, budget)?;
         let written = sizes.order(Parenthesisation::from_closes(found.closes)?)?;
         let (best, proved) = sizes.best(&written);
@@ -197,7 +192,8 @@ impl Chain {
 
     /// Attention without a softmax: two data-dependent factors are multiplied into scores that are
     /// larger than either and than the third factor, which they are multiplied with next, though
-    /// the second and third could have gone first. Gives rows and columns of the scores. `O(n)`.
+    /// the second and third could have gone first. Gives rows and columns of the scores as they are
+    /// computed. `O(n)`.
     pub fn scores(&self) -> Option<(u64, u64)> {
         let data: SmallVec<[usize; 8]> = (0..self.operands.len())
             .filter(|&at| !self.operands[at].parameter)
