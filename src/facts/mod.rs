@@ -70,6 +70,8 @@ impl<'a> Facts<'a> {
     pub fn batch(&self) -> &batch::Batch {
         self.batch
             .get_or_init(|| batch::Batch::of(self.spec, self.graph()))
+    }
+
     /// Products of three or more factors and their orders.
     pub fn chains(&self) -> &chains::Chains {
         self.chains.get_or_init(|| chains::Chains::of(self.graph()))
