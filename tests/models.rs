@@ -1,8 +1,9 @@
-//! The specs under `specs/` are held against what PyTorch reports of the models that they describe.
+//! The specs under `specs/` are held against what PyTorch reports of the models that they describe,
+//! and `check` must be silent on each of them that is not there to show a fault.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
-use plimsoll::diag::Finding;
+use plimsoll::diag::{Finding, Level};
 use plimsoll::engine::{Checked, Levels, Overlay, check, load};
 use plimsoll::facts::cost::Cost;
 use plimsoll::graph::Graph;
@@ -46,8 +47,75 @@ fn run(path: &Path, variant: Option<&str>, wanted: fn(&Finding) -> bool) -> (Che
     (checked, shown)
 }
 
-fn is_about_the_spec(finding: &Finding) -> bool {
-    finding.rule.starts_with("spec/")
+/// Whether a finding would trouble someone who runs `check`.
+fn troubles(finding: &Finding) -> bool {
+    finding.suppressed.is_none() && finding.level >= Level::Warning
+}
+
+fn specs() -> Vec<PathBuf> {
+    let mut paths: Vec<PathBuf> = std::fs::read_dir(root().join("specs"))
+        .expect("the folder is there")
+        .map(|entry| entry.expect("an entry").path())
+        .filter(|path| path.to_string_lossy().ends_with(".model.toml"))
+        .collect();
+    paths.sort();
+    paths
+}
+
+/// Specs that are there to show what a rule finds, the variant that shows it, and the rule.
+const DEMONSTRATIONS: &[(&str, Option<&str>, &str)] = &[(
+    "one-gpu-or-eight",
+    Some("eight-gpus"),
+    "distributed/batch-norm-over-few-samples",
+)];
+
+#[test]
+fn demonstrations_show_what_they_are_there_for() {
+    for &(name, variant, rule) in DEMONSTRATIONS {
+        let path = root().join(format!("specs/{name}.model.toml"));
+        let (checked, shown) = run(&path, variant, troubles);
+        let speaks = checked
+            .findings
+            .iter()
+            .any(|f| f.rule == rule && troubles(f));
+        assert!(speaks, "{name} {variant:?}: {rule} is silent\n{shown}");
+    }
+}
+
+/// Guards against false alarms: all other specs, and all their variants, are models and runs that
+/// there is nothing wrong with.
+#[test]
+fn sound_models_stay_silent() {
+    let paths = specs();
+    assert!(paths.len() > 20, "{}", paths.len());
+    let mut complaints = String::new();
+    for path in paths {
+        let name = path.file_name().unwrap().to_string_lossy();
+        let name = name.trim_end_matches(".model.toml");
+        let mut all = vec![None];
+        all.extend(
+            variants(&run(&path, None, troubles).0)
+                .into_iter()
+                .map(Some),
+        );
+        for variant in all {
+            let variant = variant.as_deref();
+            let shows = |&(demo, at, _): &(&str, _, _)| demo == name && at == variant;
+            if !DEMONSTRATIONS.iter().any(shows) {
+                complaints.push_str(&run(&path, variant, troubles).1);
+            }
+        }
+    }
+    assert!(complaints.is_empty(), "{complaints}");
+}
+
+/// The names of a spec's variants.
+fn variants(checked: &Checked) -> Vec<String> {
+    let root = checked.spec.document.root();
+    let table = root.get("variants").and_then(|node| node.as_table());
+    table.map_or_else(Vec::new, |table| {
+        table.entries().map(|e| e.key().to_owned()).collect()
+    })
 }
 
 /// What is held against PyTorch.
@@ -93,7 +161,7 @@ fn specs_equal_the_models_of_pytorch() {
             forward_flops: number("forward_flops") as u128,
         };
         let path = root().join(format!("specs/{name}.model.toml"));
-        let (checked, _) = run(&path, None, is_about_the_spec);
+        let (checked, _) = run(&path, None, troubles);
         let found = figures(&checked.model.graph);
         if found != expected {
             faults.push(format!(
