@@ -14,29 +14,29 @@ fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
 }
 
-/// Checks a spec of the folder, and gives the findings of which `wanted` says so, as people see
-/// them.
-fn run(path: &Path, variant: Option<&str>, wanted: fn(&Finding) -> bool) -> (Checked, String) {
+/// Checks a spec of the folder.
+fn load_and_check(path: &Path, overlay: &Overlay) -> (Checked, Sources) {
     let text = std::fs::read_to_string(path).expect("the spec is there");
-    let name = path
-        .file_name()
-        .expect("a file")
-        .to_string_lossy()
-        .into_owned();
+    let name = path.file_name().expect("a file").to_string_lossy();
     let mut sources = Sources::default();
-    let file = sources.add(SourceFile::new(name, text));
+    let file = sources.add(SourceFile::new(&*name, text));
+    let loaded = load(file, &mut sources, overlay, &mut |other| {
+        std::fs::read_to_string(root().join("specs").join(other)).map_err(|e| e.to_string())
+    });
+    (check(loaded, &sources, &Levels::default()), sources)
+}
+
+/// Checks a spec of the folder, and gives the findings that trouble, as people see them.
+fn run(path: &Path, variant: Option<&str>) -> (Checked, String) {
     let overlay = Overlay {
         variant: variant.map(str::to_owned),
         ..Overlay::default()
     };
-    let loaded = load(file, &mut sources, &overlay, &mut |other| {
-        std::fs::read_to_string(root().join("specs").join(other)).map_err(|e| e.to_string())
-    });
-    let checked = check(loaded, &sources, &Levels::default());
+    let (checked, sources) = load_and_check(path, &overlay);
     let findings: Vec<Finding> = checked
         .findings
         .iter()
-        .filter(|finding| wanted(finding))
+        .filter(|finding| troubles(finding))
         .cloned()
         .collect();
     let full = plimsoll::render::FORMATS[0];
@@ -73,7 +73,7 @@ const DEMONSTRATIONS: &[(&str, Option<&str>, &str)] = &[(
 fn demonstrations_show_what_they_are_there_for() {
     for &(name, variant, rule) in DEMONSTRATIONS {
         let path = root().join(format!("specs/{name}.model.toml"));
-        let (checked, shown) = run(&path, variant, troubles);
+        let (checked, shown) = run(&path, variant);
         let speaks = checked
             .findings
             .iter()
@@ -93,16 +93,12 @@ fn sound_models_stay_silent() {
         let name = path.file_name().unwrap().to_string_lossy();
         let name = name.trim_end_matches(".model.toml");
         let mut all = vec![None];
-        all.extend(
-            variants(&run(&path, None, troubles).0)
-                .into_iter()
-                .map(Some),
-        );
+        all.extend(variants(&run(&path, None).0).into_iter().map(Some));
         for variant in all {
             let variant = variant.as_deref();
             let shows = |&(demo, at, _): &(&str, _, _)| demo == name && at == variant;
             if !DEMONSTRATIONS.iter().any(shows) {
-                complaints.push_str(&run(&path, variant, troubles).1);
+                complaints.push_str(&run(&path, variant).1);
             }
         }
     }
@@ -125,6 +121,7 @@ struct Figures {
     parameters: u64,
     buffer_bytes: u64,
     forward_flops: u128,
+    backward_flops: u128,
 }
 
 fn figures(graph: &Graph) -> Figures {
@@ -138,6 +135,7 @@ fn figures(graph: &Graph) -> Figures {
         parameters: cost.parameters.0,
         buffer_bytes: cost.buffer_bytes.0,
         forward_flops: cost.forward.0,
+        backward_flops: cost.backward.0,
     }
 }
 
@@ -145,24 +143,33 @@ fn figures(graph: &Graph) -> Figures {
 fn specs_equal_the_models_of_pytorch() {
     let text = std::fs::read_to_string(root().join("tests/data/truth.toml")).unwrap();
     let truth: toml::Table = toml::from_str(&text).unwrap();
-    let models = truth["model"].as_array().unwrap();
     let mut faults = Vec::new();
-    for model in models {
+    for model in truth["model"].as_array().unwrap() {
         let name = model["spec"].as_str().unwrap();
-        let inputs = model["inputs"].as_array().unwrap();
+        let text = |input: &toml::Value| input.as_str().unwrap().to_owned();
         let number = |key: &str| model[key].as_integer().unwrap();
+        let (attention, backward) = match model.get("backward_flops") {
+            Some(_) => ("math", "backward_flops"),
+            None => ("fused", "backward_flops_fused"),
+        };
         let expected = Figures {
-            inputs: inputs
+            inputs: model["inputs"]
+                .as_array()
+                .unwrap()
                 .iter()
-                .map(|i| i.as_str().unwrap().to_owned())
+                .map(text)
                 .collect(),
             parameters: number("parameters") as u64,
             buffer_bytes: number("buffer_bytes") as u64,
             forward_flops: number("forward_flops") as u128,
+            backward_flops: number(backward) as u128,
+        };
+        let overlay = Overlay {
+            assignments: vec![format!("model.attention={attention}")],
+            ..Overlay::default()
         };
         let path = root().join(format!("specs/{name}.model.toml"));
-        let (checked, _) = run(&path, None, troubles);
-        let found = figures(&checked.model.graph);
+        let found = figures(&load_and_check(&path, &overlay).0.model.graph);
         if found != expected {
             faults.push(format!(
                 "{name}\n  PyTorch: {expected:?}\n  spec:    {found:?}"

@@ -150,12 +150,17 @@ const LAYER: Op = Op {
     // The gradients of both factors, but for that of an input that needs none.
     backward: |call| match Sizes::of(call) {
         Ok(sizes) => {
-            let first = if call.requires_grad(0) {
-                0
-            } else {
-                sizes.first_products()
+            let first = match call.requires_grad(0) {
+                true => 0,
+                false => sizes.first_products(),
             };
-            sizes.products().saturating_mul(2).saturating_sub(first)
+            // Without a state to begin with, the first step hands no gradient further back.
+            let initial = match call.requires_grad(1) {
+                true => 0,
+                false => sizes.initial_products(),
+            };
+            let all = sizes.products().saturating_mul(2);
+            all.saturating_sub(first).saturating_sub(initial)
         }
         Err(_) => 0,
     },
@@ -335,6 +340,19 @@ impl Sizes {
     fn first_products(&self) -> u128 {
         let gates = self.cell.gates().saturating_mul(self.hidden);
         multilinear::flops([self.steps, self.batch, self.directions, gates, self.input])
+    }
+
+    /// The products of all layers with the state that the first step begins with.
+    fn initial_products(&self) -> u128 {
+        let gates = self.cell.gates().saturating_mul(self.hidden);
+        let sizes = [
+            self.layers,
+            self.directions,
+            self.batch,
+            gates,
+            self.state(),
+        ];
+        multilinear::flops(sizes)
     }
 
     fn products(&self) -> u128 {
@@ -617,23 +635,34 @@ mod tests {
 
     #[test]
     fn products_are_those_of_all_weights_at_each_step() {
-        let step = 2 * 5 * 2;
+        // Of all steps, and of one.
+        let (step, once) = (2 * 5 * 2, 2 * 2);
         check_products(&[
             (
                 "lstm([5, 2, 3], hidden_size=4)",
-                (step * 16 * 7, 2 * step * 16 * 7),
+                (step * 16 * 7, 2 * step * 16 * 7 - once * 16 * 4),
             ),
             (
                 "lstm([5, 2, 3]!, hidden_size=4)",
-                (step * 16 * 7, 2 * step * 16 * 7 - step * 16 * 3),
+                (
+                    step * 16 * 7,
+                    2 * step * 16 * 7 - step * 16 * 3 - once * 16 * 4,
+                ),
+            ),
+            (
+                "lstm([5, 2, 3], [1, 2, 4], [1, 2, 4], hidden_size=4)",
+                (step * 16 * 7, 2 * step * 16 * 7),
             ),
             (
                 "lstm([5, 2, 3], hidden_size=4, proj_size=2)",
-                (step * (16 * 5 + 8), 2 * step * (16 * 5 + 8)),
+                (step * (16 * 5 + 8), 2 * step * (16 * 5 + 8) - once * 16 * 2),
             ),
             (
                 "gru([5, 2, 3], hidden_size=4, bidirectional=true, num_layers=2)",
-                (step * 2 * 12 * (7 + 12), 4 * step * 12 * (7 + 12)),
+                (
+                    step * 2 * 12 * (7 + 12),
+                    4 * step * 12 * (7 + 12) - 4 * once * 12 * 4,
+                ),
             ),
         ]);
     }
