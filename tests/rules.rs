@@ -5,9 +5,11 @@
 
 use std::path::Path;
 
+use plimsoll::diag::apply::apply;
+use plimsoll::diag::{Finding, Safety};
 use plimsoll::engine::{Levels, Overlay, check, load};
 use plimsoll::render::{Layout, Report};
-use plimsoll::rules;
+use plimsoll::rules::{self, FixKind};
 use plimsoll::source::{SourceFile, Sources};
 
 struct Example {
@@ -39,16 +41,23 @@ fn examples(page: &str) -> Vec<Example> {
     examples
 }
 
-/// Checks a text and gives the findings as people see them, and the rules that spoke.
-fn run(text: &str) -> (String, Vec<&'static str>) {
+/// Checks a text.
+fn checked(text: &str) -> (Vec<Finding>, Sources) {
     let mut sources = Sources::default();
     let file = sources.add(SourceFile::new("example.model.toml", text));
     let loaded = load(file, &mut sources, &Overlay::default(), &mut |path| {
         Err(format!("there is no file `{path}`"))
     });
-    let checked = check(loaded, &sources, &Levels::default());
-    let speaking = checked
-        .findings
+    (
+        check(loaded, &sources, &Levels::default()).findings,
+        sources,
+    )
+}
+
+/// Checks a text and gives the findings as people see them, and the rules that spoke.
+fn run(text: &str) -> (String, Vec<&'static str>) {
+    let (findings, sources) = checked(text);
+    let speaking = findings
         .iter()
         .filter(|finding| finding.suppressed.is_none());
     let rules = speaking.map(|finding| finding.rule).collect();
@@ -59,7 +68,7 @@ fn run(text: &str) -> (String, Vec<&'static str>) {
     };
     let full = plimsoll::render::FORMATS[0];
     (
-        full.to_text(&Report::new(&checked.findings, &sources, 1), layout),
+        full.to_text(&Report::new(&findings, &sources, 1), layout),
         rules,
     )
 }
@@ -104,6 +113,47 @@ fn every_page_does_what_it_says() {
         insta::with_settings!({ prepend_module_to_snapshot => false, omit_expression => true }, {
             insta::assert_snapshot!(name, shown);
         });
+    }
+}
+
+/// Each fix of a bad example is applied by itself: the spec stays sound, and the finding is gone.
+#[test]
+fn every_fix_mends_what_it_is_for() {
+    for rule in rules::all() {
+        let broken = |findings: &[Finding]| {
+            let errors = findings
+                .iter()
+                .filter(|finding| finding.rule.starts_with("spec/"));
+            errors.map(|finding| finding.message.clone()).collect()
+        };
+        let bad = examples(rule.page).into_iter().filter(|e| !e.good);
+        for example in bad {
+            let (findings, sources) = checked(&example.text);
+            let before: Vec<String> = broken(&findings);
+            for finding in findings.iter().filter(|finding| finding.rule == rule.name) {
+                let Some(fix) = &finding.fix else { continue };
+                assert_ne!(rule.fix, FixKind::None, "{} has a fix", rule.name);
+                let one = std::slice::from_ref(finding);
+                let applied = apply(one, &sources, Safety::Unsafe, &|_| true);
+                let text = applied.texts.values().next().expect("the text changes");
+                let (after, _) = checked(text);
+                let count =
+                    |findings: &[Finding]| findings.iter().filter(|f| f.rule == rule.name).count();
+                assert!(
+                    count(&after) < count(&findings),
+                    "{}: `{}` does not help:\n{text}",
+                    rule.name,
+                    fix.title
+                );
+                let new: Vec<String> = broken(&after);
+                assert!(
+                    rule.group() == "spec" || new.len() <= before.len(),
+                    "{}: `{}` breaks the spec: {new:?}\n{text}",
+                    rule.name,
+                    fix.title
+                );
+            }
+        }
     }
 }
 

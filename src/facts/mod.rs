@@ -15,6 +15,8 @@ pub mod order;
 pub mod ranges;
 pub mod signal;
 pub mod values;
+pub mod witness;
+pub mod zero;
 
 use std::cell::OnceCell;
 

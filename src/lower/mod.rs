@@ -32,6 +32,7 @@ use crate::tensor::{Dtype, Shape, TensorType};
 
 pub use model::{Model, Place};
 use scope::{Binding, Scope};
+pub(crate) use value::is_module;
 
 /// How deep blocks may stand in blocks.
 const MAX_BLOCK_DEPTH: usize = 64;

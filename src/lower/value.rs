@@ -102,6 +102,11 @@ const MODULES: [&str; 14] = [
     "ops",
 ];
 
+/// Whether a name in front of a dot is a module's, and so says nothing.
+pub(crate) fn is_module(name: &str) -> bool {
+    MODULES.contains(&name)
+}
+
 /// A name that means the same in every formula: a constant, a module, an element type or an op.
 pub(super) fn builtin(name: &str) -> Option<Value> {
     match name {
@@ -112,7 +117,7 @@ pub(super) fn builtin(name: &str) -> Option<Value> {
         "newaxis" => return Some(Value::None),
         _ => {}
     }
-    if MODULES.contains(&name) {
+    if is_module(name) {
         return Some(Value::Module);
     }
     if let Some(op) = function(name) {

@@ -4,7 +4,10 @@
 //! `specs/rules/<group>/<rule>.md`, which is its page, the text of `explain`, and an executed test.
 
 mod distributed;
+mod epsilon;
 mod rule;
+pub mod shared_edit;
+pub mod shared_numeric;
 mod spec;
 
 pub use rule::{Check, Context, FixKind, Reporter, Rule};
@@ -12,8 +15,11 @@ pub use rule::{Check, Context, FixKind, Reporter, Rule};
 use crate::source::suggest;
 
 /// Every group's rules, by the name of its folder.
-pub static GROUPS: &[(&str, &[&Rule])] =
-    &[("distributed", distributed::RULES), ("spec", spec::RULES)];
+pub static GROUPS: &[(&str, &[&Rule])] = &[
+    ("distributed", distributed::RULES),
+    ("epsilon", epsilon::RULES),
+    ("spec", spec::RULES),
+];
 
 /// Every rule, sorted by name.
 pub fn all() -> impl Iterator<Item = &'static Rule> {
