@@ -5,6 +5,7 @@
 
 mod distributed;
 mod epsilon;
+mod hyperparameter;
 mod rule;
 pub mod shared_edit;
 pub mod shared_numeric;
@@ -18,6 +19,7 @@ use crate::source::suggest;
 pub static GROUPS: &[(&str, &[&Rule])] = &[
     ("distributed", distributed::RULES),
     ("epsilon", epsilon::RULES),
+    ("hyperparameter", hyperparameter::RULES),
     ("spec", spec::RULES),
 ];
 
