@@ -3,9 +3,11 @@
 //! A rule is two files: `<group>/<rule>.rs` with its static data and its `check` function, and
 //! `specs/rules/<group>/<rule>.md`, which is its page, the text of `explain`, and an executed test.
 
+mod cost;
 mod distributed;
 mod epsilon;
 mod hyperparameter;
+mod order;
 mod rule;
 pub mod shared_edit;
 pub mod shared_numeric;
@@ -20,6 +22,9 @@ pub static GROUPS: &[(&str, &[&Rule])] = &[
     ("distributed", distributed::RULES),
     ("epsilon", epsilon::RULES),
     ("hyperparameter", hyperparameter::RULES),
+    ("cost", cost::RULES),
+    ("distributed", distributed::RULES),
+    ("order", order::RULES),
     ("spec", spec::RULES),
 ];
 

@@ -53,7 +53,10 @@ fn pair(graph: &Graph, first: NodeId, second: NodeId) -> Option<Pair> {
     if !both || two.arguments.first() != Some(&one.first_output) {
         return None;
     }
-    let weights = [graph.parameter(one.arguments[1])?, graph.parameter(two.arguments[1])?];
+    let weights = [
+        graph.parameter(one.arguments[1])?,
+        graph.parameter(two.arguments[1])?,
+    ];
     // A weight that is used elsewhere has to stay, and one that is frozen was trained as it is.
     let plain = weights.iter().all(|weight| weight.uses == 1);
     if !plain || weights[0].trainable != weights[1].trainable {
@@ -68,7 +71,10 @@ fn pair(graph: &Graph, first: NodeId, second: NodeId) -> Option<Pair> {
     let bias = |node: &crate::graph::Node| node.arguments.get(2).is_some_and(|id| id.is_present());
     let [input, middle, output] = sizes.map(u128::from);
     let biases = [(bias(one), middle), (bias(two), output)];
-    let own: u128 = biases.iter().map(|&(has, size)| if has { size } else { 0 }).sum();
+    let own: u128 = biases
+        .iter()
+        .map(|&(has, size)| if has { size } else { 0 })
+        .sum();
     Some(Pair {
         first,
         second,

@@ -105,11 +105,7 @@ pub(super) fn savings<'a>(
         return Vec::new();
     }
     let place = |chain: &Chain| context.model.node_place(context.spec, chain.root()).span;
-    let sites = sites(
-        chains
-            .iter()
-            .map(|chain| (place(chain), &chain.best.tree)),
-    );
+    let sites = sites(chains.iter().map(|chain| (place(chain), &chain.best.tree)));
     let mut savings = Vec::new();
     for chain in chains {
         if chain.written == chain.best || !wanted(chain) {
@@ -182,7 +178,7 @@ pub(super) fn report(
 }
 
 /// What is to be said of a chain besides its order.
-pub(super) fn remarks(context: &Context<'_>, chain: &Chain) -> String {
+pub(super) fn remarks(chain: &Chain) -> String {
     let mut text = String::new();
     if let Some(least) = chain.with_weights_multiplied {
         let flops = Flops(least.saturating_mul(2));
