@@ -355,7 +355,8 @@ fn leading(call: &Call, shapes: [&Shape; 3]) -> Result<Shape, OpError> {
 enum Kernel {
     /// FlashAttention: halves without a mask.
     Flash,
-    /// xFormers' memory-efficient attention.
+    /// xFormers' memory-efficient attention. It knows no groups of heads: key and value are
+    /// repeated for it.
     Efficient,
     /// Separate products and softmax.
     Math,
@@ -385,7 +386,9 @@ fn kernel(call: &Call, sizes: &Sizes) -> Kernel {
     let aligned =
         sizes.width.is_multiple_of(alignment) && sizes.value_width.is_multiple_of(alignment);
     match dtype {
-        Dtype::Float32 | Dtype::Float16 | Dtype::Bfloat16 if same && aligned => Kernel::Efficient,
+        Dtype::Float32 | Dtype::Float16 | Dtype::Bfloat16 if (same || grouped) && aligned => {
+            Kernel::Efficient
+        }
         _ => Kernel::Math,
     }
 }
@@ -439,8 +442,13 @@ fn saved(call: &Call, saved: &mut Saved) {
             dtype,
         );
     } else {
-        for position in 0..3 {
-            saved.argument(call, position);
+        saved.argument(call, 0);
+        for (position, name, width) in [(1, "key", sizes.width), (2, "value", sizes.value_width)] {
+            let elements = rows.saturating_mul(sizes.keys).saturating_mul(width);
+            match kernel == Kernel::Efficient && elements != call.elements(position) {
+                true => saved.extra(name, elements, dtype),
+                false => saved.argument(call, position),
+            }
         }
         saved.output(0);
     }
@@ -665,7 +673,7 @@ mod tests {
             ),
             (
                 "sdpa([2, 4, 16, 16], [2, 2, 16, 16], [2, 2, 16, 16], enable_gqa=true) fused",
-                "scaled query: 2048 float32, scaled key: 2048 float32, weights: 2048 float32, value: 2048 float32",
+                "query, output, key: 2048 float32, value: 2048 float32, logsumexp: 256 float32, rng state: 2 int64",
             ),
             (
                 &format!("sdpa({qkv})"),

@@ -324,11 +324,10 @@ fn cross_entropy_saved(call: &Call, saved: &mut Saved) {
         saved.extra("float32 log probabilities", logits, loss);
     }
     saved.extra("total weight", 1, loss);
-    if call.float("label_smoothing").unwrap_or(0.0) > 0.0 {
+    // Only an index that could be a class is masked out of the smoothed part.
+    let masks = call.integer("ignore_index").is_some_and(|index| index >= 0);
+    if masks && call.float("label_smoothing").unwrap_or(0.0) > 0.0 {
         saved.extra("ignored", classes.targets.elements(), Dtype::Bool);
-        if Reduction::of(call) == Reduction::Mean {
-            saved.extra("number of targets", 1, Dtype::Int64);
-        }
     }
 }
 
@@ -460,6 +459,10 @@ mod tests {
             (
                 "cross_entropy([32, 64], int64 [32])",
                 "target, log probabilities: 2048 float32, total weight: 1 float32",
+            ),
+            (
+                "cross_entropy([32, 64], int64 [32], label_smoothing=0.1, ignore_index=0)",
+                "target, log probabilities: 2048 float32, total weight: 1 float32, ignored: 32 bool",
             ),
             (
                 "cross_entropy(bfloat16 [32, 64], int64 [32])",

@@ -10,11 +10,21 @@ use crate::tensor::{Dtype, Interval, Moments};
 pub static OPS: &[Op] = &[
     Op {
         name: "dropout",
+        attributes: &[
+            P,
+            attribute(
+                "inplace",
+                AttributeKind::Boolean,
+                Default::Boolean(false),
+                "whether the input is overwritten, which keeps factors instead of a mask",
+            ),
+        ],
         summary: "zeros elements with probability p and scales the others by 1/(1 − p)",
         saved: |call, saved| {
             // CUDA's `native_dropout` keeps its mask, which for p = 1 is one zero.
             match probability(call) {
                 Some(1.0) => saved.extra("zero", 1, call.dtype(0).unwrap_or(Dtype::Float32)),
+                Some(_) if call.boolean("inplace") => save_noise(call, saved),
                 Some(_) => saved.extra("mask", call.elements(0), Dtype::Bool),
                 None => {}
             }
@@ -38,11 +48,7 @@ pub static OPS: &[Op] = &[
         summary: "sets elements to the lower limit of `selu`, and keeps mean and variance",
         saved: |call, saved| {
             if probability(call).is_some() {
-                saved.extra(
-                    "noise",
-                    call.elements(0),
-                    call.dtype(0).unwrap_or(Dtype::Float32),
-                );
+                save_noise(call, saved);
             }
         },
         ..ALPHA
@@ -56,15 +62,15 @@ pub static OPS: &[Op] = &[
     },
 ];
 
-const P: &[Attribute] = &[attribute(
+const P: Attribute = attribute(
     "p",
     AttributeKind::Float,
     Default::Float(0.5),
     "probability of dropping",
-)];
+);
 
 const SCALED: Op = Op {
-    attributes: P,
+    attributes: &[P],
     infer: checked,
     random: true,
     layout: preserved,
@@ -198,6 +204,12 @@ fn infer_channels(call: &Call) -> Result<Outputs, OpError> {
     checked(call)
 }
 
+/// One factor for each element.
+fn save_noise(call: &Call, saved: &mut Saved) {
+    let dtype = call.dtype(0).unwrap_or(Dtype::Float32);
+    saved.extra("noise", call.elements(0), dtype);
+}
+
 /// One factor for each channel of each sample. `dropout1d` and `dropout3d` take an input without a
 /// batch, `dropout2d` takes [batch, channels, length] too.
 fn save_channel_noise(call: &Call, saved: &mut Saved) {
@@ -244,6 +256,7 @@ mod tests {
             ("dropout([2, 3])", "mask: 6 bool"),
             ("dropout([2, 3], p=0)", ""),
             ("dropout([2, 3], p=1)", "zero: 1 float32"),
+            ("dropout([2, 3], inplace=true)", "noise: 6 float32"),
             ("dropout([2, 3]) eval", ""),
             ("dropout2d([2, 3, 4, 5])", "noise: 6 float32"),
             ("dropout3d([3, 4, 5, 6])", "noise: 3 float32"),

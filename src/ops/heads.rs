@@ -402,39 +402,80 @@ fn multi_head(
     let query = needed(0)?;
     let key = given(1).unwrap_or(query);
     let value = given(2).unwrap_or(key);
-    let projected = match widths.packed() {
-        true => packed_projections(expander, [query, key, value], needed(4)?, given(5))?,
+    let rank = call.shape(0)?.rank();
+    let turned = rank == 3 && call.boolean("batch_first");
+    // To [positions, batch, width], each tensor once.
+    let mut inputs = [query, key, value];
+    for index in 0..3 {
+        let earlier = [query, key, value][..index]
+            .iter()
+            .position(|&other| other == inputs[index]);
+        inputs[index] = match earlier {
+            Some(earlier) => inputs[earlier],
+            None if rank == 2 => one(
+                expander,
+                "unsqueeze",
+                &[inputs[index]],
+                &[("dim", 1.into())],
+            )?,
+            None if turned => transpose(expander, inputs[index], 0, 1)?,
+            None => inputs[index],
+        };
+    }
+    let mut projected = match widths.packed() {
+        true => packed_projections(expander, inputs, needed(4)?, given(5))?,
         false => {
             let biases = parts(expander, given(5), 3)?;
-            let mut projected = [query, key, value];
-            for (index, tensor) in projected.iter_mut().enumerate() {
-                *tensor = linear(
-                    expander,
-                    *tensor,
-                    needed(8 + index)?,
-                    biases.get(index).copied().flatten(),
-                )?;
+            for (index, tensor) in inputs.iter_mut().enumerate() {
+                let bias = biases.get(index).copied().flatten();
+                *tensor = linear(expander, *tensor, needed(8 + index)?, bias)?;
             }
-            projected
+            inputs
         }
     };
     let heads = call.size("num_heads")?;
     let width = widths.embed / heads.max(1);
-    let batched = call.shape(0)?.rank() == 3;
-    let turned = batched && !call.boolean("batch_first");
-    let mut split = projected;
-    for tensor in &mut split {
-        if turned {
-            *tensor = transpose(expander, *tensor, 0, 1)?;
-        }
-        *tensor = split_heads(expander, *tensor, heads, width)?;
+    for tensor in &mut projected {
+        *tensor = heads_first(expander, *tensor, heads, width)?;
     }
-    let attended = attend(call, expander, split, given(3), "dropout")?;
-    let mut joined = join_heads(expander, attended)?;
-    if turned {
-        joined = transpose(expander, joined, 0, 1)?;
-    }
-    Ok(smallvec![linear(expander, joined, needed(6)?, given(7))?])
+    let attended = attend(call, expander, projected, given(3), "dropout")?;
+    let order = [("dims", vec![2, 0, 1, 3].into())];
+    let back = one(expander, "permute", &[attended], &order)?;
+    let back = one(expander, "contiguous", &[back], &[])?;
+    let [positions, batch, _, _] = *expander.ty(back).shape.sizes() else {
+        return Err(OpError::new("attention gave no heads"));
+    };
+    let embed = widths.embed;
+    let rows = reshape(
+        expander,
+        back,
+        &[positions.saturating_mul(batch), embed].into(),
+    )?;
+    let output = linear(expander, rows, needed(6)?, given(7))?;
+    let output = match rank {
+        2 => reshape(expander, output, &[positions, embed].into())?,
+        _ => reshape(expander, output, &[positions, batch, embed].into())?,
+    };
+    Ok(smallvec![match turned {
+        true => transpose(expander, output, 0, 1)?,
+        false => output,
+    }])
+}
+
+/// `[positions, batch, heads · width]` → `[batch, heads, positions, width]`, all by views.
+fn heads_first(
+    expander: &mut dyn Expander,
+    tensor: TensorHandle,
+    heads: u64,
+    width: u64,
+) -> Result<TensorHandle, OpError> {
+    let [positions, batch, _] = *expander.ty(tensor).shape.sizes() else {
+        return Err(OpError::new("a projection gave no batch"));
+    };
+    let rows = batch.saturating_mul(heads);
+    let split = reshape(expander, tensor, &[positions, rows, width].into())?;
+    let turned = transpose(expander, split, 0, 1)?;
+    reshape(expander, turned, &[batch, heads, positions, width].into())
 }
 
 fn linear(
@@ -463,8 +504,8 @@ fn parts(
     Ok(made.into_iter().map(Some).collect())
 }
 
-/// Query, key and value projected by one weight: together where they are one tensor, else by thirds
-/// of the weight.
+/// Query, key and value projected by one weight: those that are one tensor together, into one
+/// storage.
 fn packed_projections(
     expander: &mut dyn Expander,
     [query, key, value]: [TensorHandle; 3],
@@ -474,23 +515,57 @@ fn packed_projections(
     let missing = || OpError::new("`chunk` gave too few parts");
     if query == key && key == value {
         let all = linear(expander, query, weight, bias)?;
-        let attributes = [("chunks", 3.into()), ("dim", (-1).into())];
-        let made = expander.apply("chunk", &[Some(all)], &attributes)?;
-        return <[TensorHandle; 3]>::try_from(&made[..]).map_err(|_| missing());
+        let [query, key, value] = unpack(expander, all)?;
+        return Ok([query, key, value]);
+    }
+    let embed = expander.ty(query).shape.size(-1).unwrap_or(0) as i64;
+    if key == value {
+        let sections = [
+            ("split_size", vec![embed, 2 * embed].into()),
+            ("dim", 0.into()),
+        ];
+        let weights = expander.apply("split", &[Some(weight)], &sections)?;
+        let biases = match bias {
+            Some(bias) => expander.apply("split", &[Some(bias)], &sections)?,
+            None => SmallVec::new(),
+        };
+        let (first, rest) = (weights.first().copied(), weights.get(1).copied());
+        let both = first.zip(rest).ok_or_else(missing)?;
+        let query = linear(expander, query, both.0, biases.first().copied())?;
+        let packed = linear(expander, key, both.1, biases.get(1).copied())?;
+        let [key, value] = unpack(expander, packed)?;
+        return Ok([query, key, value]);
     }
     let weights = parts(expander, Some(weight), 3)?;
     let biases = parts(expander, bias, 3)?;
     let mut projected = [query, key, value];
     for (index, tensor) in projected.iter_mut().enumerate() {
         let weight = weights.get(index).copied().flatten().ok_or_else(missing)?;
-        *tensor = linear(
-            expander,
-            *tensor,
-            weight,
-            biases.get(index).copied().flatten(),
-        )?;
+        let bias = biases.get(index).copied().flatten();
+        *tensor = linear(expander, *tensor, weight, bias)?;
     }
     Ok(projected)
+}
+
+/// `[positions, batch, n · width]` → n parts `[positions, batch, width]` of one contiguous tensor.
+fn unpack<const N: usize>(
+    expander: &mut dyn Expander,
+    packed: TensorHandle,
+) -> Result<[TensorHandle; N], OpError> {
+    let [positions, batch, width] = *expander.ty(packed).shape.sizes() else {
+        return Err(OpError::new("a projection gave no batch"));
+    };
+    let shape = [positions, batch, N as u64, width / N as u64].into();
+    let split = reshape(expander, packed, &shape)?;
+    let order = [("dims", vec![2, 0, 1, 3].into())];
+    let turned = one(expander, "permute", &[split], &order)?;
+    let copy = one(expander, "contiguous", &[turned], &[])?;
+    let mut parts = [copy; N];
+    for (index, part) in parts.iter_mut().enumerate() {
+        let place = [("dim", 0.into()), ("index", (index as i64).into())];
+        *part = one(expander, "select", &[copy], &place)?;
+    }
+    Ok(parts)
 }
 
 #[cfg(test)]
@@ -628,18 +703,30 @@ mod tests {
         insta::assert_snapshot!(
             expansion("multi_head_attention([2, 5, 12], num_heads=4)"),
             @r"
-        linear → [2, 5, 36]
-        chunk → [2, 5, 12], [2, 5, 12], [2, 5, 12]
-        reshape → [2, 5, 4, 3]
-        transpose → [2, 4, 5, 3]
-        reshape → [2, 5, 4, 3]
-        transpose → [2, 4, 5, 3]
-        reshape → [2, 5, 4, 3]
-        transpose → [2, 4, 5, 3]
+        transpose → [5, 2, 12]
+        linear → [5, 2, 36]
+        reshape → [5, 2, 3, 12]
+        permute → [3, 5, 2, 12]
+        contiguous → [3, 5, 2, 12]
+        select → [5, 2, 12]
+        select → [5, 2, 12]
+        select → [5, 2, 12]
+        reshape → [5, 8, 3]
+        transpose → [8, 5, 3]
+        reshape → [2, 4, 5, 3]
+        reshape → [5, 8, 3]
+        transpose → [8, 5, 3]
+        reshape → [2, 4, 5, 3]
+        reshape → [5, 8, 3]
+        transpose → [8, 5, 3]
+        reshape → [2, 4, 5, 3]
         scaled_dot_product_attention → [2, 4, 5, 3]
-        transpose → [2, 5, 4, 3]
-        reshape → [2, 5, 12]
-        linear → [2, 5, 12]
+        permute → [5, 2, 4, 3]
+        contiguous → [5, 2, 4, 3]
+        reshape → [10, 12]
+        linear → [10, 12]
+        reshape → [5, 2, 12]
+        transpose → [2, 5, 12]
         "
         );
         insta::assert_snapshot!(
@@ -648,20 +735,48 @@ mod tests {
         linear → [5, 2, 12]
         linear → [6, 2, 12]
         linear → [6, 2, 12]
-        transpose → [2, 5, 12]
-        reshape → [2, 5, 4, 3]
-        transpose → [2, 4, 5, 3]
-        transpose → [2, 6, 12]
-        reshape → [2, 6, 4, 3]
-        transpose → [2, 4, 6, 3]
-        transpose → [2, 6, 12]
-        reshape → [2, 6, 4, 3]
-        transpose → [2, 4, 6, 3]
+        reshape → [5, 8, 3]
+        transpose → [8, 5, 3]
+        reshape → [2, 4, 5, 3]
+        reshape → [6, 8, 3]
+        transpose → [8, 6, 3]
+        reshape → [2, 4, 6, 3]
+        reshape → [6, 8, 3]
+        transpose → [8, 6, 3]
+        reshape → [2, 4, 6, 3]
         scaled_dot_product_attention → [2, 4, 5, 3]
-        transpose → [2, 5, 4, 3]
-        reshape → [2, 5, 12]
+        permute → [5, 2, 4, 3]
+        contiguous → [5, 2, 4, 3]
+        reshape → [10, 12]
+        linear → [10, 12]
+        reshape → [5, 2, 12]
+        "
+        );
+        insta::assert_snapshot!(
+            expansion("mha([5, 12], num_heads=4)").lines().take(3).collect::<Vec<_>>().join("\n"),
+            @r"
+        unsqueeze → [5, 1, 12]
+        linear → [5, 1, 36]
+        reshape → [5, 1, 3, 12]
+        "
+        );
+        insta::assert_snapshot!(
+            expansion("mha([2, 5, 12], [2, 6, 12], num_heads=4)")
+                .lines()
+                .take(10)
+                .collect::<Vec<_>>()
+                .join("\n"),
+            @r"
         transpose → [5, 2, 12]
+        transpose → [6, 2, 12]
+        split → [12, 12], [24, 12]
+        split → [12], [24]
         linear → [5, 2, 12]
+        linear → [6, 2, 24]
+        reshape → [6, 2, 2, 12]
+        permute → [2, 6, 2, 12]
+        contiguous → [2, 6, 2, 12]
+        select → [6, 2, 12]
         "
         );
         check_parameters(&[

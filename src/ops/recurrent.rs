@@ -147,20 +147,25 @@ const LAYER: Op = Op {
         },
         Err(_) => Work::default(),
     },
-    // The gradients of both factors, but for that of an input that needs none.
+    // The gradients of both factors, but for those of an input and of initial states that need
+    // none. Each window of a truncated pass has initial states that need none.
     backward: |call| match Sizes::of(call) {
         Ok(sizes) => {
-            let first = match call.requires_grad(0) {
-                true => 0,
-                false => sizes.first_products(),
+            let first = if call.requires_grad(0) {
+                0
+            } else {
+                sizes.first_products()
             };
-            // Without a state to begin with, the first step hands no gradient further back.
-            let initial = match call.requires_grad(1) {
-                true => 0,
-                false => sizes.initial_products(),
-            };
-            let all = sizes.products().saturating_mul(2);
-            all.saturating_sub(first).saturating_sub(initial)
+            let windows = sizes
+                .steps
+                .div_ceil((back_steps(call, &sizes) as u64).max(1));
+            let initial = windows.saturating_sub(u64::from(call.requires_grad(1)));
+            let states = sizes.state_products().saturating_mul(initial.into());
+            sizes
+                .products()
+                .saturating_mul(2)
+                .saturating_sub(first)
+                .saturating_sub(states)
         }
         Err(_) => 0,
     },
@@ -342,17 +347,11 @@ impl Sizes {
         multilinear::flops([self.steps, self.batch, self.directions, gates, self.input])
     }
 
-    /// The products of all layers with the state that the first step begins with.
-    fn initial_products(&self) -> u128 {
+    /// The products of all layers with their states in one step.
+    fn state_products(&self) -> u128 {
         let gates = self.cell.gates().saturating_mul(self.hidden);
-        let sizes = [
-            self.layers,
-            self.directions,
-            self.batch,
-            gates,
-            self.state(),
-        ];
-        multilinear::flops(sizes)
+        let cells = [self.batch, self.directions, self.layers];
+        multilinear::flops(cells.into_iter().chain([gates, self.state()]))
     }
 
     fn products(&self) -> u128 {
@@ -635,33 +634,28 @@ mod tests {
 
     #[test]
     fn products_are_those_of_all_weights_at_each_step() {
-        // Of all steps, and of one.
-        let (step, once) = (2 * 5 * 2, 2 * 2);
+        let (step, state) = (2 * 5 * 2, 2 * 2 * 16 * 4);
+        let all = step * 16 * 7;
         check_products(&[
+            ("lstm([5, 2, 3], hidden_size=4)", (all, 2 * all - state)),
+            ("lstm([5, 2, 3], [1, 2, 4], hidden_size=4)", (all, 2 * all)),
             (
-                "lstm([5, 2, 3], hidden_size=4)",
-                (step * 16 * 7, 2 * step * 16 * 7 - once * 16 * 4),
+                "lstm([5, 2, 3], hidden_size=4, bptt=2)",
+                (all, 2 * all - 3 * state),
             ),
             (
                 "lstm([5, 2, 3]!, hidden_size=4)",
-                (
-                    step * 16 * 7,
-                    2 * step * 16 * 7 - step * 16 * 3 - once * 16 * 4,
-                ),
-            ),
-            (
-                "lstm([5, 2, 3], [1, 2, 4], [1, 2, 4], hidden_size=4)",
-                (step * 16 * 7, 2 * step * 16 * 7),
+                (all, 2 * all - state - step * 16 * 3),
             ),
             (
                 "lstm([5, 2, 3], hidden_size=4, proj_size=2)",
-                (step * (16 * 5 + 8), 2 * step * (16 * 5 + 8) - once * 16 * 2),
+                (step * (16 * 5 + 8), 2 * step * (16 * 5 + 8) - state / 2),
             ),
             (
                 "gru([5, 2, 3], hidden_size=4, bidirectional=true, num_layers=2)",
                 (
                     step * 2 * 12 * (7 + 12),
-                    4 * step * 12 * (7 + 12) - 4 * once * 12 * 4,
+                    4 * step * 12 * (7 + 12) - 4 * state * 3 / 4,
                 ),
             ),
         ]);
