@@ -1,8 +1,10 @@
 //! Plimsoll reads a description of a neural network and of the run planned for it, and says what
 //! is wrong with it, what it costs and what would be better.
 //!
-//! Data flows one way: text → spec → graph → facts → findings → output. The core does no I/O.
+//! Data flows one way: text → spec → graph → facts → findings → output. The core does no I/O:
+//! only [`cli`] does.
 
+pub mod cli;
 pub mod device;
 pub mod diag;
 pub mod engine;

@@ -1,7 +1,7 @@
 //! Which rules speak, and how loud: defaults, the spec's `[lint] level`, and the command line.
 
 use crate::diag::{Finding, Level};
-use crate::rules::covers;
+use crate::rules::{Rule, covers, find};
 use crate::spec::Spec;
 
 /// A level set for a rule or group.
@@ -28,10 +28,13 @@ impl Levels {
     /// The level of a rule's findings; `None` where it is off.
     ///
     /// The more specific setting wins: a rule's over its group's, and at the same width the
-    /// command line's over the spec's.
+    /// command line's over the spec's. A rule that [always speaks](crate::rules::Rule::always_speaks)
+    /// is never off.
     pub fn of(&self, spec: &Spec, rule: &str, default: Level) -> Option<Level> {
         let named = |list: &[String]| list.iter().any(|name| name == "all" || covers(name, rule));
-        if named(&self.ignore) || (!self.select.is_empty() && !named(&self.select)) {
+        let always = find(rule).is_some_and(Rule::always_speaks);
+        let excluded = named(&self.ignore) || (!self.select.is_empty() && !named(&self.select));
+        if excluded && !always {
             return None;
         }
         let written = spec
@@ -48,7 +51,7 @@ impl Levels {
                 _ if covers(name, rule) => 2,
                 _ => continue,
             };
-            if width >= best.0 {
+            if width >= best.0 && (level.is_some() || !always) {
                 best = (width, level);
             }
         }

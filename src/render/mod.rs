@@ -9,7 +9,7 @@ mod full;
 mod json;
 mod output;
 mod report;
-mod visible;
+pub(crate) mod visible;
 
 #[cfg(test)]
 mod fixture;

@@ -30,6 +30,16 @@ pub enum OutputError {
     NoFile(String),
 }
 
+impl Default for Output {
+    /// For people, on standard output.
+    fn default() -> Output {
+        Output {
+            format: FORMATS[0],
+            file: None,
+        }
+    }
+}
+
 impl Output {
     /// The format of that name.
     pub fn format(name: &str) -> Result<&'static dyn Renderer, OutputError> {

@@ -44,7 +44,7 @@ fn same_length(text: &str) -> Cow<'_, str> {
 }
 
 /// The text without harmful characters; line breaks stay.
-pub(super) fn lines(text: &str) -> Cow<'_, str> {
+pub(crate) fn lines(text: &str) -> Cow<'_, str> {
     match text.contains(is_harmful) {
         true => Cow::Owned(text.replace(is_harmful, "?")),
         false => Cow::Borrowed(text),
@@ -52,7 +52,7 @@ pub(super) fn lines(text: &str) -> Cow<'_, str> {
 }
 
 /// The text on one line, without harmful characters.
-pub(super) fn one_line(text: &str) -> Cow<'_, str> {
+pub(crate) fn one_line(text: &str) -> Cow<'_, str> {
     match text.contains(['\n', '\t']) {
         true => {
             let words: Vec<&str> = text.split_whitespace().collect();

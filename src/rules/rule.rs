@@ -66,6 +66,12 @@ impl Rule {
     pub fn group(&self) -> &'static str {
         self.name.split('/').next().unwrap_or(self.name)
     }
+
+    /// Whether it cannot be turned off: it tells that a spec could not be understood, and such a
+    /// spec never counts as clean. Its level can be set.
+    pub fn always_speaks(&self) -> bool {
+        matches!(self.check, Check::Reading) && self.level == Level::Error
+    }
 }
 
 /// Everything that a rule may read. A rule computes nothing a second time.

@@ -1,0 +1,226 @@
+//! Where commands read and write, and how the output is to look.
+//!
+//! Commands print through a [`Console`] only, so that they run in tests as they run in a shell.
+
+use std::io::{self, Read, Write};
+
+use super::status::Complaint;
+use crate::render::{Layout, visible};
+
+/// What a process is given: its streams, and its environment.
+pub struct Streams<'a> {
+    /// Standard input.
+    pub input: &'a mut dyn Read,
+    /// Standard output, for results.
+    pub out: &'a mut dyn Write,
+    /// Standard error, for everything else.
+    pub err: &'a mut dyn Write,
+    /// Whether a person sees standard output.
+    pub out_is_terminal: bool,
+    /// Whether a person sees standard error.
+    pub err_is_terminal: bool,
+    /// Reads an environment variable.
+    pub variable: fn(&str) -> Option<String>,
+}
+
+/// When to write colours.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, clap::ValueEnum)]
+pub(super) enum ColourChoice {
+    /// On a terminal, unless `NO_COLOR` is set; elsewhere if `CLICOLOR_FORCE` or `FORCE_COLOR` is
+    #[default]
+    Auto,
+    /// Always
+    Always,
+    /// Never
+    Never,
+}
+
+/// The streams of a command, with the looks that were asked for.
+pub(super) struct Console<'a> {
+    /// Standard input.
+    pub input: &'a mut dyn Read,
+    /// Standard output.
+    pub out: &'a mut dyn Write,
+    err: &'a mut dyn Write,
+    /// How to lay out standard output.
+    pub layout: Layout,
+    /// How to lay out standard error.
+    pub error_layout: Layout,
+}
+
+/// How a piece of text looks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Style {
+    Bold,
+    Heading,
+    Error,
+    Note,
+    Code,
+}
+
+/// Columns of a terminal that does not say how many it has.
+const USUAL_WIDTH: usize = 80;
+const WIDTHS: std::ops::RangeInclusive<usize> = 40..=400;
+
+impl<'a> Console<'a> {
+    pub fn new(streams: &'a mut Streams<'_>, colour: ColourChoice) -> Console<'a> {
+        let layout = |is_terminal| layout(colour, is_terminal, streams.variable);
+        Console {
+            layout: layout(streams.out_is_terminal),
+            error_layout: layout(streams.err_is_terminal),
+            input: &mut *streams.input,
+            out: &mut *streams.out,
+            err: &mut *streams.err,
+        }
+    }
+
+    /// Writes to standard output.
+    pub fn print(&mut self, text: &str) -> io::Result<()> {
+        self.out.write_all(text.as_bytes())
+    }
+
+    /// Writes to standard error. If that fails there is nobody left to tell.
+    pub fn print_error(&mut self, text: &str) {
+        let _ = self.err.write_all(text.as_bytes());
+    }
+
+    /// Tells what went wrong.
+    pub fn complain(&mut self, complaint: &Complaint) {
+        self.tell(Style::Error, "error", &complaint.message);
+        if let Some(help) = &complaint.help {
+            self.tell(Style::Note, "  help", help);
+        }
+    }
+
+    /// Tells something that is good to know.
+    pub fn note(&mut self, message: &str) {
+        self.tell(Style::Note, "note", message);
+    }
+
+    fn tell(&mut self, style: Style, name: &str, message: &str) {
+        let name = paint(self.error_layout, style, &format!("{name}:"));
+        let text = format!("{name} {}\n", visible::lines(message));
+        self.print_error(&text);
+    }
+}
+
+impl Style {
+    /// What begins and what ends text in this style.
+    pub fn escapes(self) -> (&'static str, &'static str) {
+        let begin = match self {
+            Style::Bold => "\x1b[1m",
+            Style::Heading => "\x1b[1;32m",
+            Style::Error => "\x1b[1;31m",
+            Style::Note => "\x1b[1;36m",
+            Style::Code => "\x1b[36m",
+        };
+        (begin, "\x1b[0m")
+    }
+}
+
+/// The text in a style, where there are colours.
+pub(super) fn paint(layout: Layout, style: Style, text: &str) -> String {
+    let (begin, end) = style.escapes();
+    match layout.colour {
+        true => format!("{begin}{text}{end}"),
+        false => text.to_owned(),
+    }
+}
+
+/// How a stream is to look.
+pub(super) fn layout(
+    choice: ColourChoice,
+    is_terminal: bool,
+    variable: fn(&str) -> Option<String>,
+) -> Layout {
+    let columns = variable("COLUMNS").and_then(|text| text.trim().parse::<usize>().ok());
+    Layout {
+        colour: colour(choice, is_terminal, variable),
+        unicode: !is_terminal || unicode(variable),
+        width: columns
+            .filter(|&columns| columns > 0)
+            .unwrap_or(USUAL_WIDTH)
+            .clamp(*WIDTHS.start(), *WIDTHS.end()),
+    }
+}
+
+/// <https://no-color.org> goes before <https://bixense.com/clicolors> and Node's `FORCE_COLOR`.
+fn colour(choice: ColourChoice, is_terminal: bool, variable: fn(&str) -> Option<String>) -> bool {
+    let set = |name: &str| variable(name).is_some_and(|value| !value.is_empty());
+    let forces = |name: &str| set(name) && variable(name).is_some_and(|value| value != "0");
+    match choice {
+        ColourChoice::Always => true,
+        ColourChoice::Never => false,
+        ColourChoice::Auto if set("NO_COLOR") => false,
+        ColourChoice::Auto if forces("CLICOLOR_FORCE") || forces("FORCE_COLOR") => true,
+        ColourChoice::Auto => is_terminal && variable("TERM").as_deref() != Some("dumb"),
+    }
+}
+
+/// Whether the locale can write more than ASCII; the first variable that is set decides.
+fn unicode(variable: fn(&str) -> Option<String>) -> bool {
+    let locale = ["LC_ALL", "LC_CTYPE", "LANG"]
+        .into_iter()
+        .filter_map(variable)
+        .find(|value| !value.is_empty());
+    match locale {
+        Some(locale) => {
+            let locale = locale.to_ascii_lowercase();
+            locale.contains("utf-8") || locale.contains("utf8")
+        }
+        // Windows says nothing and can; elsewhere the locale is then POSIX's.
+        None => cfg!(windows),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Guards the order in which the conventions for colours are asked.
+    #[test]
+    fn colours_follow_the_conventions() {
+        type Variable = fn(&str) -> Option<String>;
+        let none: Variable = |_| None;
+        let no_color: Variable = |name| (name != "TERM").then(|| "1".to_owned());
+        let force: Variable = |name| (name == "FORCE_COLOR").then(|| "1".to_owned());
+        let force_zero: Variable = |name| (name == "FORCE_COLOR").then(|| "0".to_owned());
+        let clicolor: Variable = |name| (name == "CLICOLOR_FORCE").then(|| "1".to_owned());
+        let dumb: Variable = |name| (name == "TERM").then(|| "dumb".to_owned());
+        for (choice, is_terminal, variable, expected) in [
+            (ColourChoice::Auto, true, none, true),
+            (ColourChoice::Auto, false, none, false),
+            (ColourChoice::Auto, true, no_color, false),
+            (ColourChoice::Always, false, no_color, true),
+            (ColourChoice::Never, true, force, false),
+            (ColourChoice::Auto, false, force, true),
+            (ColourChoice::Auto, false, force_zero, false),
+            (ColourChoice::Auto, false, clicolor, true),
+            (ColourChoice::Auto, true, dumb, false),
+        ] {
+            assert_eq!(
+                layout(choice, is_terminal, variable).colour,
+                expected,
+                "{choice:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn widths_and_characters_follow_the_environment() {
+        let width = |variable| layout(ColourChoice::Auto, true, variable).width;
+        assert_eq!(width(|_| None), 80);
+        assert_eq!(width(|_| Some("132".to_owned())), 132);
+        assert_eq!(width(|_| Some("1".to_owned())), 40);
+        assert_eq!(width(|_| Some("wide".to_owned())), 80);
+        let unicode = |variable| layout(ColourChoice::Auto, true, variable).unicode;
+        assert!(unicode(|_| Some("de_DE.UTF-8".to_owned())));
+        assert!(!unicode(|_| Some("C".to_owned())));
+        assert!(unicode(|name| match name {
+            "LC_ALL" => Some(String::new()),
+            _ => Some("C.utf8".to_owned()),
+        }));
+        let piped = layout(ColourChoice::Auto, false, |_| Some("C".to_owned()));
+        assert!(piped.unicode, "what is not a terminal has no locale");
+    }
+}
