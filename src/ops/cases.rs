@@ -343,6 +343,11 @@ impl Random {
         z ^ (z >> 31)
     }
 
+    /// Whether one of so many equally likely cases comes true.
+    pub fn chance(&mut self, cases: u64) -> bool {
+        self.bits().is_multiple_of(cases)
+    }
+
     /// Evenly spread over `low..high`.
     pub fn uniform(&mut self, low: f64, high: f64) -> f64 {
         low + (high - low) * (self.bits() >> 11) as f64 / (1u64 << 53) as f64

@@ -306,8 +306,10 @@ fn parameters(call: &Call) -> Result<SmallVec<[ParameterDefinition; 2]>, OpError
         true => weight.size(1).unwrap_or(0).saturating_mul(groups),
     };
     // Fan-in as PyTorch takes it, of transposed weights too: all axes but the first.
-    let fan_in = weight.sizes()[1..]
+    let fan_in = weight
+        .sizes()
         .iter()
+        .skip(1)
         .fold(1u64, |fan, &size| fan.saturating_mul(size));
     let init = Init::FanIn(fan_in);
     Ok(smallvec![

@@ -487,6 +487,10 @@ fn index(call: &Call) -> Result<Outputs, OpError> {
         let ty = argument.ty;
         // A mask stands for as many index vectors as it has axes; all elements are counted.
         let (spread, shape) = match ty.dtype {
+            Dtype::Bool if ty.shape.rank() == 0 => {
+                let message = "a mask without axes names no elements";
+                return Err(OpError::new(message).operands([position]));
+            }
             Dtype::Bool => (ty.shape.rank(), Shape::from([ty.shape.elements()])),
             _ => {
                 indices(call, position)?;

@@ -348,8 +348,8 @@ pub static OPS: &[Op] = &[
             let Ok(ty) = call.ty(0) else { return };
             let channels = ty.shape.sizes()[1];
             let size = call.size("size").unwrap_or(1);
-            let padded = ty.shape.elements() / channels.max(1)
-                * channels.saturating_add(size.saturating_sub(1));
+            let padded = (ty.shape.elements() / channels.max(1))
+                .saturating_mul(channels.saturating_add(size.saturating_sub(1)));
             saved.extra("padded squares", padded, ty.dtype);
             saved.extra("base", ty.shape.elements(), ty.dtype);
             saved.extra("divisor", ty.shape.elements(), ty.dtype);

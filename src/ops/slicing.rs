@@ -342,6 +342,13 @@ fn parts(
     sizes: impl ExactSizeIterator<Item = u64>,
 ) -> Result<Outputs, OpError> {
     let input = call.ty(0)?;
+    if sizes.len() == 0 {
+        let message = format!(
+            "there is nothing to cut axis {axis} of {} into: no parts are asked for",
+            input.shape
+        );
+        return Err(OpError::new(message).attribute(name));
+    }
     if sizes.len() as u64 > MOST_PARTS {
         let message = format!(
             "axis {axis} of {} would be cut into {} parts, more than {MOST_PARTS}",
@@ -553,6 +560,10 @@ mod tests {
             ("chunk([0], chunks=2)", "float32 [0]; float32 [0]"),
             ("chunk([6], chunks=0)", "error: `chunks` must be at least 1"),
             ("unbind([2, 3])", "float32 [3]; float32 [3]"),
+            (
+                "unbind([0, 3])",
+                "error: there is nothing to cut axis 0 of [0, 3] into: no parts are asked for",
+            ),
             ("diagonal([3, 4])", "float32 [3]"),
             (
                 "diagonal([2, 3, 4], offset=2, dim1=-2, dim2=-1)",

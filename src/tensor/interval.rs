@@ -118,9 +118,17 @@ impl Interval {
     /// point evaluation is off by a few units in the last place. An end at 0 stays: such functions
     /// are exact there, and whether a value can be negative decides much.
     pub fn widened(self, relative: f64) -> Interval {
+        // ∞ − ∞ would be NaN.
+        let moved = |end: f64, by: f64| {
+            if end.is_finite() {
+                end + end.abs() * by
+            } else {
+                end
+            }
+        };
         Interval {
-            low: self.low - self.low.abs() * relative,
-            high: self.high + self.high.abs() * relative,
+            low: moved(self.low, -relative),
+            high: moved(self.high, relative),
             non_finite: self.non_finite,
         }
     }
