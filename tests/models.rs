@@ -63,11 +63,15 @@ fn specs() -> Vec<PathBuf> {
 }
 
 /// Specs that are there to show what a rule finds, the variant that shows it, and the rule.
-const DEMONSTRATIONS: &[(&str, Option<&str>, &str)] = &[(
-    "one-gpu-or-eight",
-    Some("eight-gpus"),
-    "distributed/batch-norm-over-few-samples",
-)];
+const DEMONSTRATIONS: &[(&str, Option<&str>, &str)] = &[
+    ("matrix-chain", None, "order/left-to-right"),
+    (
+        "one-gpu-or-eight",
+        Some("eight-gpus"),
+        "distributed/batch-norm-over-few-samples",
+    ),
+    ("three-matrices", None, "order/left-to-right"),
+];
 
 #[test]
 fn demonstrations_show_what_they_are_there_for() {
