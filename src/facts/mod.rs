@@ -11,9 +11,12 @@ mod fixture;
 pub mod idiom;
 pub mod index;
 pub mod liveness;
+pub mod memory;
 pub mod order;
+pub mod precision;
 pub mod ranges;
 pub mod signal;
+pub mod storage;
 pub mod values;
 pub mod witness;
 pub mod zero;
@@ -39,6 +42,11 @@ pub struct Facts<'a> {
     ranges: OnceCell<ranges::Ranges>,
     values: OnceCell<values::Values>,
     signal: OnceCell<signal::Signal>,
+    policy: OnceCell<precision::Policy>,
+    dtypes: OnceCell<precision::NodeDtypes>,
+    storages: OnceCell<storage::Storages>,
+    saved: OnceCell<memory::Saved>,
+    memory: OnceCell<memory::Memory>,
 }
 
 impl<'a> Facts<'a> {
@@ -55,6 +63,11 @@ impl<'a> Facts<'a> {
             ranges: OnceCell::new(),
             values: OnceCell::new(),
             signal: OnceCell::new(),
+            policy: OnceCell::new(),
+            dtypes: OnceCell::new(),
+            storages: OnceCell::new(),
+            saved: OnceCell::new(),
+            memory: OnceCell::new(),
         }
     }
 
@@ -118,5 +131,39 @@ impl<'a> Facts<'a> {
     pub fn signal(&self) -> &signal::Signal {
         self.signal
             .get_or_init(|| signal::Signal::of(self.spec, self.graph()))
+    }
+
+    /// The precision policy, with presets and defaults filled in.
+    pub fn policy(&self) -> &precision::Policy {
+        self.policy
+            .get_or_init(|| precision::Policy::of(self.run(), self.model.dtype))
+    }
+
+    /// The types in which ops run and tensors lie under the policy.
+    pub fn dtypes(&self) -> &precision::NodeDtypes {
+        self.dtypes
+            .get_or_init(|| precision::NodeDtypes::of(self.graph(), self.policy()))
+    }
+
+    /// In whose storage each tensor lies.
+    pub fn storages(&self) -> &storage::Storages {
+        self.storages
+            .get_or_init(|| storage::Storages::of(self.graph(), self.dtypes()))
+    }
+
+    /// What autograd keeps for the backward pass.
+    pub fn saved(&self) -> &memory::Saved {
+        self.saved.get_or_init(|| {
+            let (liveness, dtypes) = (self.liveness(), self.dtypes());
+            memory::Saved::of(self.graph(), liveness, dtypes, self.storages())
+        })
+    }
+
+    /// What one device holds.
+    pub fn memory(&self) -> &memory::Memory {
+        self.memory.get_or_init(|| {
+            let ranks = self.batch().data_ranks;
+            memory::Memory::of(self.graph(), self.run(), self.policy(), self.saved(), ranks)
+        })
     }
 }

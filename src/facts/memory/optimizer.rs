@@ -1,0 +1,130 @@
+//! The state that an optimizer keeps of each parameter.
+//!
+//! Counts follow `torch.optim` 2.x; `Lamb`, `Lars` and `Lion` their papers, `Adam8bit`
+//! bitsandbytes. The step counters, one number for each parameter tensor, are left out: they lie in
+//! the host's memory unless the update is fused.
+
+use crate::spec::run::{Optimizer, OptimizerKind};
+use crate::tensor::{Dtype, Shape};
+
+/// Elements that share a scale in the states of bitsandbytes' optimizers.
+const BLOCK: u64 = 256;
+/// Tensors below this many elements keep 32-bit states in bitsandbytes' optimizers.
+const SMALLEST_8BIT: u64 = 4096;
+/// Directions that L-BFGS remembers (`history_size`).
+const HISTORY: u64 = 100;
+
+/// Bytes of the state of one parameter tensor, the state lying in `dtype`. Saturates.
+pub fn state_bytes(optimizer: &Optimizer, shape: &Shape, dtype: Dtype) -> u64 {
+    let elements = shape.elements();
+    let copies = |count: u64| dtype.bytes_for(elements.saturating_mul(count));
+    let Some(kind) = optimizer.name.get() else {
+        return 0;
+    };
+    let momentum = u64::from(optimizer.momentum.or(0.0) != 0.0);
+    let amsgrad = u64::from(optimizer.amsgrad.or(false));
+    match kind {
+        OptimizerKind::Sgd => copies(momentum),
+        // LARS is SGD with momentum, 0.9 in its paper and in all implementations.
+        OptimizerKind::Lars => copies(u64::from(optimizer.momentum.or(0.9) != 0.0)),
+        OptimizerKind::Lion | OptimizerKind::Adagrad => copies(1),
+        OptimizerKind::RmsProp => copies(1 + momentum),
+        OptimizerKind::Adam | OptimizerKind::AdamW => copies(2 + amsgrad),
+        OptimizerKind::Adamax
+        | OptimizerKind::NAdam
+        | OptimizerKind::RAdam
+        | OptimizerKind::Adadelta
+        | OptimizerKind::Lamb
+        | OptimizerKind::Rprop => copies(2),
+        OptimizerKind::Adafactor => match shape.sizes() {
+            // One mean for each row and one for each column of the last two axes.
+            [stack @ .., rows, columns] => {
+                let stack: u64 = stack.iter().product();
+                dtype.bytes_for(stack.saturating_mul(rows.saturating_add(*columns)))
+            }
+            _ => copies(1),
+        },
+        // Muon takes matrices; everything else goes to the AdamW that runs beside it.
+        OptimizerKind::Muon => copies(if shape.rank() == 2 { 1 } else { 2 }),
+        OptimizerKind::Adam8bit if elements < SMALLEST_8BIT => {
+            Dtype::Float32.bytes_for(2 * elements)
+        }
+        OptimizerKind::Adam8bit => {
+            let scales = Dtype::Float32.bytes_for(elements.div_ceil(BLOCK));
+            elements.saturating_add(scales).saturating_mul(2)
+        }
+        // Steps and differences of gradients, the last direction and the last gradient.
+        OptimizerKind::Lbfgs => copies(2 * HISTORY + 2),
+    }
+}
+
+/// What the state is, in words: `2 moments`.
+pub fn state_name(optimizer: &Optimizer) -> &'static str {
+    let momentum = optimizer.momentum.or(0.0) != 0.0;
+    match optimizer.name.get() {
+        None => "no optimizer is named",
+        Some(OptimizerKind::Sgd) if !momentum => "SGD without momentum keeps none",
+        Some(OptimizerKind::Sgd | OptimizerKind::Lars | OptimizerKind::Lion) => "momentum",
+        Some(OptimizerKind::Adagrad) => "sum of squares",
+        Some(OptimizerKind::RmsProp) if momentum => "mean square and momentum",
+        Some(OptimizerKind::RmsProp) => "mean square",
+        Some(OptimizerKind::Adam | OptimizerKind::AdamW) if optimizer.amsgrad.or(false) => {
+            "two moments and the largest second one"
+        }
+        Some(OptimizerKind::Adafactor) => "means of rows and columns",
+        Some(OptimizerKind::Muon) => "momentum of matrices, two moments of the rest",
+        Some(OptimizerKind::Adam8bit) => "two moments in 8 bits, with their scales",
+        Some(OptimizerKind::Lbfgs) => "100 steps and differences of gradients",
+        Some(OptimizerKind::Rprop) => "last gradient and step size",
+        Some(OptimizerKind::Adadelta) => "two mean squares",
+        Some(_) => "two moments",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::facts::fixture::lowered;
+
+    /// Bytes of the state of a [64, 128] matrix and of a vector of 64 in float32.
+    fn states(optimizer: &str) -> (u64, u64) {
+        let text = format!(
+            "spec = 1\n[inputs]\nx = [2, 4]\n[[layers]]\nop = \"relu\"\n[train]\noptimizer = {optimizer}"
+        );
+        let (spec, _) = lowered(&text);
+        let optimizer = &spec.run.train.optimizer;
+        let of = |shape: Shape| state_bytes(optimizer, &shape, Dtype::Float32);
+        (of(Shape::from([64, 128])), of(Shape::from([64])))
+    }
+
+    #[test]
+    fn every_optimizer_keeps_what_it_keeps() {
+        let (matrix, vector) = (4 * 64 * 128, 4 * 64);
+        for (optimizer, expected) in [
+            ("\"sgd\"", (0, 0)),
+            ("{ name = \"sgd\", momentum = 0.9 }", (matrix, vector)),
+            ("\"adamw\"", (2 * matrix, 2 * vector)),
+            (
+                "{ name = \"adam\", amsgrad = true }",
+                (3 * matrix, 3 * vector),
+            ),
+            ("\"rmsprop\"", (matrix, vector)),
+            (
+                "{ name = \"rmsprop\", momentum = 0.9 }",
+                (2 * matrix, 2 * vector),
+            ),
+            ("\"adagrad\"", (matrix, vector)),
+            ("\"lion\"", (matrix, vector)),
+            ("\"lamb\"", (2 * matrix, 2 * vector)),
+            ("\"lars\"", (matrix, vector)),
+            ("\"muon\"", (matrix, 2 * vector)),
+            // (64 + 128) means of a matrix, all 64 of a vector.
+            ("\"adafactor\"", (4 * 192, vector)),
+            // 8192 elements in 32 blocks; the vector is too small.
+            ("\"adam8bit\"", (2 * (8192 + 4 * 32), 2 * vector)),
+            ("\"lbfgs\"", (202 * matrix, 202 * vector)),
+        ] {
+            assert_eq!(states(optimizer), expected, "{optimizer}");
+        }
+    }
+}
