@@ -15,6 +15,7 @@ pub mod lower;
 pub mod ops;
 pub mod quantity;
 pub mod render;
+pub mod report;
 pub mod rules;
 pub mod source;
 pub mod spec;

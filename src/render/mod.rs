@@ -1,9 +1,10 @@
 //! Findings as text: one file per output format.
 //!
 //! Renderers see findings and sources and write to a `fmt::Write`. They read no files and no
-//! environment: whether there are colours and how wide a line is are parameters. Reports of cost
-//! are not printed here.
+//! environment: whether there are colours and how wide a line is are parameters. What a model
+//! costs is written down in [`capacity`].
 
+pub mod capacity;
 mod concise;
 mod full;
 mod json;

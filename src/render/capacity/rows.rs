@@ -1,0 +1,105 @@
+//! What the formats for people share: rows of repeated layers folded, and the totals.
+
+use crate::quantity::{Elements, Flops};
+use crate::report::{CapacityReport, LayerRow};
+
+/// One line of the table of layers.
+pub(super) struct Line {
+    pub path: String,
+    pub op: String,
+    pub output: String,
+    pub parameters: Elements,
+    pub flops: Flops,
+}
+
+/// The rows with those of one definition joined: `h.0…11.attn`. Sums are over all of them.
+pub(super) fn lines(report: &CapacityReport) -> Vec<Line> {
+    let mut order: Vec<(u32, &LayerRow, &LayerRow, Elements, Flops)> = Vec::new();
+    let mut index = rustc_hash::FxHashMap::default();
+    for row in &report.layers {
+        let known = index
+            .get(&row.definition)
+            .copied()
+            .filter(|_| row.definition != u32::MAX);
+        match known {
+            Some(at) => {
+                let (_, _, last, parameters, flops): &mut (_, _, _, Elements, Flops) =
+                    &mut order[at];
+                *last = row;
+                *parameters += row.parameters;
+                *flops += row.flops;
+            }
+            None => {
+                index.insert(row.definition, order.len());
+                order.push((row.definition, row, row, row.parameters, row.flops));
+            }
+        }
+    }
+    order
+        .into_iter()
+        .map(|(_, first, last, parameters, flops)| Line {
+            path: fold(&first.path, &last.path),
+            op: first.op.clone(),
+            output: if first.output == last.output {
+                first.output.to_string()
+            } else {
+                format!("{} … {}", first.output, last.output)
+            },
+            parameters,
+            flops,
+        })
+        .collect()
+}
+
+/// The path of the first instance, with the last one's numbers where they differ.
+fn fold(first: &str, last: &str) -> String {
+    if first == last {
+        return first.to_owned();
+    }
+    let (a, b): (Vec<&str>, Vec<&str>) = (first.split('.').collect(), last.split('.').collect());
+    if a.len() != b.len() {
+        return format!("{first} … {last}");
+    }
+    let parts: Vec<String> = a
+        .iter()
+        .zip(&b)
+        .map(|(a, b)| {
+            if a == b {
+                (*a).to_owned()
+            } else {
+                format!("{a}…{b}")
+            }
+        })
+        .collect();
+    parts.join(".")
+}
+
+/// The totals, each with its unit.
+pub(super) fn totals(report: &CapacityReport) -> Vec<(&'static str, String)> {
+    let parameters = &report.parameters;
+    let mut totals = vec![
+        (
+            "parameters",
+            format!("{} ({})", parameters.count, parameters.bytes),
+        ),
+        ("  trainable", parameters.trainable.to_string()),
+        ("buffers", report.buffers.bytes.to_string()),
+        ("forward", report.flops.forward.to_string()),
+        ("backward", report.flops.backward.to_string()),
+        (
+            "other arithmetic, forward",
+            report.flops.other_forward.to_string(),
+        ),
+        (
+            "moved forward, unfused",
+            format!(
+                "{} read, {} written",
+                report.bytes.read, report.bytes.written
+            ),
+        ),
+    ];
+    if report.unknown_ops > 0 {
+        totals.push(("left out as unknown", format!("{} ops", report.unknown_ops)));
+    }
+    totals
+}

@@ -1,0 +1,156 @@
+//! The capacity report: what a model is, and what it and its run cost, layer by layer and in all.
+//!
+//! The report is put together from facts and computes nothing of its own but sums by layer. How it
+//! is written down is for `render::capacity`.
+
+mod layers;
+
+use serde::Serialize;
+
+pub use layers::{LayerRow, OutputType};
+
+use crate::facts::Facts;
+use crate::graph::Graph;
+use crate::quantity::{Bytes, Elements, Flops};
+
+/// The version of the report's JSON form.
+pub const VERSION: u32 = 1;
+
+/// What a model and its run cost.
+#[derive(Debug, Clone, Serialize)]
+pub struct CapacityReport {
+    /// [`VERSION`].
+    pub version: u32,
+    /// The model.
+    pub model: ModelPart,
+    /// Its parameters, shared ones once.
+    pub parameters: ParameterPart,
+    /// Its buffers.
+    pub buffers: BufferPart,
+    /// Its arithmetic.
+    pub flops: FlopPart,
+    /// What one forward pass moves, op by op, if nothing is fused.
+    pub bytes: BytesPart,
+    /// The layers that do something themselves, in order.
+    pub layers: Vec<LayerRow>,
+    /// Ops of which nothing is known, so that they are in no figure.
+    pub unknown_ops: usize,
+}
+
+/// What the model is called and takes.
+#[derive(Debug, Clone, Serialize)]
+pub struct ModelPart {
+    /// The name; empty where the spec gives none.
+    pub name: String,
+    /// Calls of ops.
+    pub ops: usize,
+    /// The inputs.
+    pub inputs: Vec<NamedType>,
+    /// The outputs.
+    pub outputs: Vec<NamedType>,
+}
+
+/// A tensor's name and type.
+#[derive(Debug, Clone, Serialize)]
+pub struct NamedType {
+    /// The name of the input, or of the layer that makes the tensor.
+    pub name: String,
+    /// Shape and element type.
+    #[serde(flatten)]
+    pub ty: OutputType,
+}
+
+/// Parameters.
+#[derive(Debug, Clone, Serialize)]
+pub struct ParameterPart {
+    /// Elements.
+    pub count: Elements,
+    /// Elements that are trained.
+    pub trainable: Elements,
+    /// Bytes.
+    pub bytes: Bytes,
+}
+
+/// Buffers.
+#[derive(Debug, Clone, Serialize)]
+pub struct BufferPart {
+    /// Bytes.
+    pub bytes: Bytes,
+}
+
+/// Arithmetic: `forward` and `backward` as PyTorch's `FlopCounterMode` counts, the rest apart.
+#[derive(Debug, Clone, Serialize)]
+pub struct FlopPart {
+    /// Products, convolutions and attention of the forward pass, two per multiply-add.
+    pub forward: Flops,
+    /// The same of the backward pass.
+    pub backward: Flops,
+    /// All other arithmetic of the forward pass.
+    pub other_forward: Flops,
+}
+
+/// Bytes moved.
+#[derive(Debug, Clone, Serialize)]
+pub struct BytesPart {
+    /// Read in the forward pass.
+    pub read: Bytes,
+    /// Written in the forward pass.
+    pub written: Bytes,
+}
+
+impl CapacityReport {
+    /// Puts the report together. `O(nodes + layers)`.
+    pub fn of(facts: &Facts<'_>) -> CapacityReport {
+        let (graph, cost) = (facts.graph(), facts.cost());
+        let name = facts
+            .spec
+            .model
+            .name
+            .get()
+            .map_or_else(String::new, |name| name.to_string());
+        CapacityReport {
+            version: VERSION,
+            model: ModelPart {
+                name,
+                ops: graph.dag.node_count(),
+                inputs: inputs(graph),
+                outputs: outputs(graph),
+            },
+            parameters: ParameterPart {
+                count: cost.parameters,
+                trainable: cost.trainable,
+                bytes: cost.parameter_bytes,
+            },
+            buffers: BufferPart {
+                bytes: cost.buffer_bytes,
+            },
+            flops: FlopPart {
+                forward: cost.forward,
+                backward: cost.backward,
+                other_forward: cost.other_forward,
+            },
+            bytes: BytesPart {
+                read: cost.read,
+                written: cost.written,
+            },
+            layers: layers::rows(facts),
+            unknown_ops: cost.unknown,
+        }
+    }
+}
+
+fn inputs(graph: &Graph) -> Vec<NamedType> {
+    let named = |(name, id): &(smol_str::SmolStr, crate::graph::TensorId)| NamedType {
+        name: name.to_string(),
+        ty: OutputType::of(graph, *id),
+    };
+    graph.inputs.iter().map(named).collect()
+}
+
+fn outputs(graph: &Graph) -> Vec<NamedType> {
+    let named = |&id: &crate::graph::TensorId| NamedType {
+        name: graph.tensor_name(id),
+        ty: OutputType::of(graph, id),
+    };
+    graph.outputs.iter().map(named).collect()
+}
