@@ -2,7 +2,8 @@
 //!
 //! Forward, mean and variance of every tensor follow from those of its operands
 //! ([`crate::ops::Op::moments`]): inputs are standard normal, or even over the range that the spec
-//! declares, and parameters are as their initialisation draws them. Backward, the mean square of
+//! declares, and parameters are as their initialisation draws them; one of the spec's own without
+//! an `init` is unknown. Backward, the mean square of
 //! every gradient follows from those of the results ([`crate::ops::Op::gradient_gain`]), and where
 //! a tensor has several users, theirs add. This is the mean-field theory of Glorot & Bengio (2010),
 //! He et al. (2015) and Schoenholz et al. (2017).
@@ -19,7 +20,10 @@ mod propagation;
 #[cfg(test)]
 mod tests;
 
+use rustc_hash::FxHashSet;
+
 use crate::graph::{Graph, NodeId, TensorId};
+use crate::ops::Init;
 use crate::spec::Spec;
 use crate::tensor::Moments;
 
@@ -105,7 +109,7 @@ pub struct Signal {
 impl Signal {
     /// Propagates forward and backward.
     pub fn of(spec: &Spec, graph: &Graph) -> Signal {
-        propagation::propagate(spec, graph)
+        propagation::propagate(spec, graph, &FxHashSet::default())
     }
 
     /// Mean and variance of a tensor's elements; `None` where unknown.
@@ -114,12 +118,54 @@ impl Signal {
     }
 
     /// The mean square of a tensor's gradient, in units of that with which the backward pass
-    /// begins: 1 for each element of each output of the model.
+    /// begins: 1 for the loss, or for each element of each output of a model without one.
     pub fn gradient(&self, tensor: TensorId) -> Gradient {
         self.gradients
             .get(tensor.0 as usize)
             .copied()
             .unwrap_or(Gradient::UNKNOWN)
+    }
+
+    /// The norm of a tensor's whole gradient: its logarithm to base 10. Unlike the mean square it
+    /// does not change where a mean or a pool spreads the gradient over more elements.
+    pub fn gradient_norm(&self, graph: &Graph, tensor: TensorId) -> f64 {
+        let elements = graph.ty(tensor).shape.elements().max(1) as f64;
+        self.gradient(tensor).log10_deviation() + elements.log10() / 2.0
+    }
+
+    /// The weights that start at 0 and never leave it.
+    ///
+    /// A weight of zeros as such does no harm: after one step it is none. But where its gradient is
+    /// 0, and still is once all others that can have moved have moved, it stays: two of them in a
+    /// row, of which the first makes the second's input 0 and the second the first's gradient, or
+    /// one in front of a ReLU, whose slope at 0 is 0. At most a few propagations.
+    pub fn stuck_weights(&self, spec: &Spec, graph: &Graph) -> Vec<WeightSignal> {
+        let is_zero = |tensor: TensorId| {
+            graph
+                .parameter(tensor)
+                .is_some_and(|parameter| parameter.init == Init::Constant(0.0))
+        };
+        let still = |signal: &Signal| -> Vec<WeightSignal> {
+            let weights = signal.weights.iter().copied();
+            weights
+                .filter(|weight| is_zero(weight.weight) && weight.gradient == Gradient::ZERO)
+                .collect()
+        };
+        let mut stuck = still(self);
+        // All that is 0 has moved after the first step, but for those.
+        while !stuck.is_empty() {
+            let held: FxHashSet<TensorId> = stuck.iter().map(|weight| weight.weight).collect();
+            let moved = (0..graph.tensors.len() as u32)
+                .map(TensorId)
+                .filter(|tensor| is_zero(*tensor) && !held.contains(tensor))
+                .collect();
+            let next = still(&propagation::propagate(spec, graph, &moved));
+            if next.len() == stuck.len() {
+                break;
+            }
+            stuck = next;
+        }
+        stuck
     }
 
     /// The trained weights, in the order of the graph.

@@ -4,7 +4,7 @@ use rustc_hash::{FxHashMap, FxHashSet};
 use smallvec::SmallVec;
 
 use super::{Gradient, Signal, WeightSignal};
-use crate::graph::{Graph, Node, NodeId, TensorId, TensorKind};
+use crate::graph::{Graph, LayerKind, Node, NodeId, Parameter, TensorId, TensorKind};
 use crate::spec::Spec;
 use crate::tensor::Moments;
 
@@ -21,10 +21,17 @@ struct Pass<'a> {
     alike: Vec<NodeId>,
 }
 
-pub(super) fn propagate(spec: &Spec, graph: &Graph) -> Signal {
+/// How far a weight that started at 0 is taken to have moved: any number but 0 will do.
+const MOVED: Moments = Moments {
+    mean: 0.0,
+    variance: 1e-6,
+};
+
+/// Both passes, where the parameters in `moved` are no longer as they were initialised.
+pub(super) fn propagate(spec: &Spec, graph: &Graph, moved: &FxHashSet<TensorId>) -> Signal {
     let mut pass = Pass {
         graph,
-        moments: leaves(spec, graph),
+        moments: leaves(spec, graph, moved),
         alike: Vec::with_capacity(graph.dag.node_count()),
     };
     pass.forward();
@@ -38,13 +45,17 @@ pub(super) fn propagate(spec: &Spec, graph: &Graph) -> Signal {
 }
 
 /// Moments of what no node makes.
-fn leaves(spec: &Spec, graph: &Graph) -> Vec<Option<Moments>> {
+fn leaves(spec: &Spec, graph: &Graph, moved: &FxHashSet<TensorId>) -> Vec<Option<Moments>> {
     let leaf = |(index, tensor): (usize, &crate::graph::Tensor)| match tensor.kind {
         _ if !tensor.known => None,
         TensorKind::Constant(value) => Some(Moments::constant(value)),
         TensorKind::Parameter(number) => {
             let parameter = graph.parameters.get(number as usize)?;
-            Some(parameter.init.moments(&graph.types[index].shape))
+            if moved.contains(&parameter.tensor) {
+                return Some(MOVED);
+            }
+            is_told(spec, graph, parameter)
+                .then(|| parameter.init.moments(&graph.types[index].shape))
         }
         TensorKind::Input(number) => {
             let range = spec.inputs.get(number as usize)?.range;
@@ -59,6 +70,24 @@ fn leaves(spec: &Spec, graph: &Graph) -> Vec<Option<Moments>> {
         TensorKind::Output(_) => None,
     };
     graph.tensors.iter().enumerate().map(leaf).collect()
+}
+
+/// Whether the spec says how a parameter is initialised. The layers of ops have PyTorch's ways; the
+/// spec's own parameters and buffers have none unless it is written.
+fn is_told(spec: &Spec, graph: &Graph, parameter: &Parameter) -> bool {
+    let (params, buffers) = match parameter.layer.map(|layer| &graph.layer(layer).kind) {
+        None => (&spec.params, &spec.buffers),
+        Some(LayerKind::Block(name)) => match spec.blocks.iter().find(|b| b.name == *name) {
+            Some(block) => (&block.params, &block.buffers),
+            None => return true,
+        },
+        Some(_) => return true,
+    };
+    params
+        .iter()
+        .chain(buffers)
+        .find(|definition| definition.name == parameter.name)
+        .is_none_or(|definition| definition.init.is_some())
 }
 
 fn is_near(a: Option<Moments>, b: Option<Moments>) -> bool {
@@ -141,12 +170,17 @@ impl Pass<'_> {
             log2: 0.0,
             complete: true,
         };
-        for &output in &graph.outputs {
-            if output.is_present() && graph.tensor(output).requires_grad {
-                gradients[output.0 as usize] = begin;
-            }
+        let trained = |&id: &TensorId| id.is_present() && graph.tensor(id).requires_grad;
+        let mut outputs: FxHashSet<TensorId> =
+            graph.outputs.iter().copied().filter(trained).collect();
+        // The backward pass begins at a number; what a model gives besides is not trained on.
+        let is_loss = |id: &TensorId| graph.ty(*id).shape.elements() == 1;
+        if outputs.iter().any(is_loss) {
+            outputs.retain(is_loss);
         }
-        let outputs: FxHashSet<TensorId> = graph.outputs.iter().copied().collect();
+        for output in &outputs {
+            gradients[output.0 as usize] = begin;
+        }
         let mut gains: FxHashMap<(NodeId, usize), Option<f64>> = FxHashMap::default();
         for index in (0..graph.dag.node_count() as u32).rev() {
             let id = NodeId(index);

@@ -275,3 +275,51 @@ fn parts_share_the_gradient() {
     let whole = model.graph.node(signal.weights()[0].node).first_output;
     assert!((signal.gradient(whole).log2 + 1.0).abs() < 1e-12);
 }
+
+/// Which weights never leave 0: not one alone, not the last of a residual branch, not one behind
+/// which a head of zeros stands; but two in a row, and one in front of a ReLU.
+#[test]
+fn stuck_weights_stay_at_zero() {
+    let zeros = |name: &str, bias: bool| {
+        format!(
+            "[[layers]]\nname = \"{name}\"\nop = \"linear\"\nout_features = 16\n\
+             init = \"zeros\"\nbias = {bias}\n"
+        )
+    };
+    let linear = "[[layers]]\nop = \"linear\"\nout_features = 16\n";
+    let relu = "[[layers]]\nop = \"relu\"\n";
+    let tanh = "[[layers]]\nop = \"tanh\"\n";
+    let skip = "[[layers]]\nformula = \"a + x\"\n";
+    for (layers, expected) in [
+        (vec![&*zeros("a", false), tanh, linear], ""),
+        (vec![linear, tanh, &*zeros("a", false)], ""),
+        (vec![&*zeros("a", false), skip, linear], ""),
+        (vec![&*zeros("a", false), skip, &*zeros("b", false)], ""),
+        (vec![&*zeros("a", false), tanh, &*zeros("b", false)], "a b"),
+        (vec![&*zeros("a", true), tanh, &*zeros("b", false)], ""),
+        (vec![&*zeros("a", false), relu, linear], "a"),
+        (vec![&*zeros("a", true), relu, linear], ""),
+    ] {
+        let text = format!("spec = 1\n[inputs]\nx = [8, 16]\n{}", layers.concat());
+        let (spec, model) = lowered(&text);
+        let signal = Signal::of(&spec, &model.graph);
+        let stuck = signal.stuck_weights(&spec, &model.graph);
+        let names: Vec<String> = stuck
+            .iter()
+            .map(|weight| model.graph.layer_path(model.graph.node(weight.node).layer))
+            .collect();
+        assert_eq!(names.join(" "), expected, "{text}");
+    }
+}
+
+/// A model that gives its images besides its loss is trained on the loss.
+#[test]
+fn the_backward_pass_begins_at_the_loss() {
+    let text = "spec = 1\n[model]\noutputs = [\"y\", \"loss\"]\n[inputs]\nx = [8, 16]\n\
+                [[layers]]\nname = \"y\"\nop = \"linear\"\nout_features = 16\nin = \"x\"\n\
+                [[layers]]\nname = \"loss\"\nformula = \"sum(3 * y)\"\n";
+    let (spec, model) = lowered(text);
+    let signal = Signal::of(&spec, &model.graph);
+    let output = model.graph.node(signal.weights()[0].node).first_output;
+    assert!((signal.gradient(output).log2 - 9f64.log2()).abs() < 1e-12);
+}
