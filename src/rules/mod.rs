@@ -19,11 +19,10 @@ use crate::source::suggest;
 
 /// Every group's rules, by the name of its folder.
 pub static GROUPS: &[(&str, &[&Rule])] = &[
+    ("cost", cost::RULES),
     ("distributed", distributed::RULES),
     ("epsilon", epsilon::RULES),
     ("hyperparameter", hyperparameter::RULES),
-    ("cost", cost::RULES),
-    ("distributed", distributed::RULES),
     ("order", order::RULES),
     ("spec", spec::RULES),
 ];

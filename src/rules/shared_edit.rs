@@ -29,16 +29,21 @@ pub fn set_attribute(
             replacement: value.to_owned(),
         });
     }
+    add_key(spec, definition, name, value)
+}
+
+/// The edit that writes a key that a layer's table does not have yet, behind its `op` or `formula`.
+pub fn add_key(spec: &Spec, definition: DefinitionId, key: &str, value: &str) -> Option<Edit> {
+    let layer = spec.definitions.get(definition.0 as usize)?;
     // In an inline table the next key follows on the same line; in a table of its own on the next.
     let inline = spec.document.source_text(layer.span).starts_with('{');
     let replacement = match inline {
-        true => format!(", {name} = {value}"),
-        false => format!("\n{name} = {value}"),
+        true => format!(", {key} = {value}"),
+        false => format!("\n{key} = {value}"),
     };
-    let end = layer.body_span.end;
     Some(Edit {
         span: Span {
-            start: end,
+            start: layer.body_span.end,
             ..layer.body_span
         },
         replacement,

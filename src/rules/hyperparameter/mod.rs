@@ -1,6 +1,7 @@
 //! Settings of training that cannot work, or not as they seem to.
 
 mod adam_betas;
+mod bias_before_norm;
 mod dropout_before_batch_norm;
 mod dropout_out_of_range;
 mod epsilon_of_optimizer;
@@ -19,6 +20,7 @@ use super::Rule;
 /// The rules of this group, sorted by name.
 pub static RULES: &[&Rule] = &[
     &adam_betas::RULE,
+    &bias_before_norm::RULE,
     &dropout_before_batch_norm::RULE,
     &dropout_out_of_range::RULE,
     &epsilon_of_optimizer::RULE,
