@@ -178,8 +178,10 @@ impl Pass<'_> {
         if outputs.iter().any(is_loss) {
             outputs.retain(is_loss);
         }
-        for output in &outputs {
-            gradients[output.0 as usize] = begin;
+        for output in &graph.outputs {
+            if outputs.contains(output) {
+                gradients[output.0 as usize] = begin;
+            }
         }
         let mut gains: FxHashMap<(NodeId, usize), Option<f64>> = FxHashMap::default();
         for index in (0..graph.dag.node_count() as u32).rev() {
