@@ -6,7 +6,7 @@
 //! What a layer of the op owns is filled in where no operand is given for it. Behind the call may
 //! stand `eval` (instead of training), `fused` (attention as one kernel) and `autocast`.
 
-use super::layout::Strides;
+use super::layout::{Placement, Strides};
 use super::{
     Argument, AttributeKind, AttributeValue, Attributes, Call, Op, ParameterDefinition, Saved, find,
 };
@@ -328,6 +328,25 @@ pub fn check_intervals(cases: &[IntervalCase]) {
         let mark = if range.non_finite { "?" } else { "" };
         assert_eq!(format!("{range}{mark}"), *expected, "{text} {ranges:?}");
     }
+}
+
+/// The elements of the output of a view, each as its offset in the input's storage.
+pub fn shown(text: &str, strides: &[u64]) -> Vec<u64> {
+    with(text, |call| {
+        let given = [Strides::from_slice(strides)];
+        let Placement::Shared(strides) = (call.op.layout)(call, &given) else {
+            panic!("{text} makes a copy");
+        };
+        let mut offsets = vec![0];
+        for (&size, &stride) in call.outputs[0].shape.sizes().iter().zip(&strides) {
+            offsets = offsets
+                .into_iter()
+                .flat_map(|offset| (0..size).map(move |i| offset + i * stride))
+                .collect();
+        }
+        offsets
+    })
+    .unwrap()
 }
 
 /// A small generator of pseudo-random numbers (SplitMix64), so that tests repeat.

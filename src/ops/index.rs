@@ -1,21 +1,22 @@
-//! Reading and writing by index: `gather`, `scatter`, `index_select`, masks, searching.
+//! Reading by index: `gather`, `index_select`, `index`, masks.
 //!
-//! `embedding` has a file of its own. Whether indices lie inside is a matter of their range, which
+//! Writing stands in `scatter`, searching in `search`, `embedding` by itself. Whether indices lie inside is a matter of their range, which
 //! a rule looks at.
 
 use smallvec::smallvec;
 
 use super::definition::{
-    BASE, Default, Infer, attribute, no_work, operand, optional, same_interval, same_moments,
-    variadic,
+    BASE, Default, Infer, attribute, no_work, operand, same_interval, same_moments, variadic,
 };
-use super::pointwise::{keep, operations, range, refuse};
-use super::{Attribute, AttributeKind, Autocast, Call, Op, OpError, Operand, Outputs, Saved, Work};
+use super::pointwise::{keep, refuse};
+use super::{Attribute, AttributeKind, Call, Op, OpError, Operand, Outputs, Saved, Work};
 use crate::tensor::{Dtype, Interval, Shape, TensorType};
 
-const INPUT_INDEX: &[Operand] = &[operand("input"), operand("index")];
+/// `input` and `index`.
+pub const INPUT_INDEX: &[Operand] = &[operand("input"), operand("index")];
 
-const DIM: Attribute = attribute(
+/// The axis that is indexed.
+pub const DIM: Attribute = attribute(
     "dim",
     AttributeKind::Integer,
     Default::Required,
@@ -113,214 +114,7 @@ pub static OPS: &[Op] = &[
             },
         )
     },
-    Op {
-        operands: &[operand("input"), operand("index"), operand("src")],
-        attributes: &[DIM],
-        interval: |_, ranges| range(ranges, 0).union(range(ranges, 2)),
-        ..writing(
-            "scatter",
-            "input with elements of src put where index says, along an axis",
-            scatter,
-        )
-    },
-    Op {
-        operands: &[operand("input"), operand("index"), operand("src")],
-        attributes: &[DIM],
-        autocast: Autocast::Promote,
-        work: |call| Work::other(u128::from(call.elements(1))),
-        saved: |call, saved| {
-            if call.requires_grad(2) {
-                keep(call, saved, 1);
-            }
-        },
-        interval: |call, ranges| {
-            // At most every element along the axis lands on the same place.
-            let axis = call
-                .shape(1)
-                .ok()
-                .and_then(|shape| shape.size(call.integer("dim")?));
-            let most = axis.unwrap_or(1) as f64;
-            range(ranges, 0) + range(ranges, 2) * Interval::new(0.0, most)
-        },
-        ..writing(
-            "scatter_add",
-            "input with elements of src added where index says",
-            scatter,
-        )
-    },
-    Op {
-        operands: &[operand("input"), operand("index"), operand("source")],
-        attributes: &[DIM],
-        work: |call| Work::other(u128::from(call.elements(2))),
-        saved: |call, saved| {
-            if call.requires_grad(2) {
-                keep(call, saved, 1);
-                keep(call, saved, 2);
-            }
-        },
-        interval: |call, ranges| {
-            let most = call.elements(1) as f64;
-            range(ranges, 0) + range(ranges, 2) * Interval::new(0.0, most)
-        },
-        ..writing(
-            "index_add",
-            "input with slices of source added where index says",
-            index_write,
-        )
-    },
-    Op {
-        operands: &[operand("input"), operand("index"), operand("source")],
-        attributes: &[DIM],
-        saved: |call, saved| {
-            keep(call, saved, 1);
-            if call.requires_grad(2) {
-                keep(call, saved, 2);
-            }
-        },
-        interval: |_, ranges| range(ranges, 0).union(range(ranges, 2)),
-        ..writing(
-            "index_copy",
-            "input with slices of source put where index says",
-            index_write,
-        )
-    },
-    Op {
-        operands: INPUT_INDEX,
-        attributes: &[
-            DIM,
-            attribute(
-                "value",
-                AttributeKind::Float,
-                Default::Required,
-                "what is put there",
-            ),
-        ],
-        interval: |call, ranges| {
-            let value = call.float("value").unwrap_or(0.0);
-            range(ranges, 0).union(Interval::point(value))
-        },
-        ..writing(
-            "index_fill",
-            "input with a value in the slices that index names",
-            |call| {
-                vector(call, 1)?;
-                call.axis("dim", call.shape(0)?)?;
-                Ok(smallvec![call.ty(0)?.clone()])
-            },
-        )
-    },
-    Op {
-        name: "searchsorted",
-        summary: "where the elements of input would go into a sorted sequence",
-        operands: &[operand("sorted_sequence"), operand("input")],
-        attributes: &[
-            attribute(
-                "right",
-                AttributeKind::Boolean,
-                Default::Boolean(false),
-                "behind equal elements instead of before them",
-            ),
-            OUT_INT32,
-        ],
-        infer: |call| {
-            let (sequence, values) = (call.shape(0)?, call.shape(1)?);
-            let batch = |shape: &Shape| shape.sizes()[..shape.rank().saturating_sub(1)].to_vec();
-            if sequence.rank() != 1 && batch(sequence) != batch(values) {
-                let message = format!(
-                    "{sequence} and {values} must agree in all axes but the last, or the sequence \
-                     be a vector"
-                );
-                return Err(OpError::new(message).operands([0, 1]));
-            }
-            Ok(smallvec![TensorType {
-                shape: values.clone(),
-                dtype: index_dtype(call),
-            }])
-        },
-        ..SEARCH
-    },
-    Op {
-        name: "bucketize",
-        summary: "the bucket of every element, between boundaries that are in order",
-        operands: &[operand("input"), operand("boundaries")],
-        attributes: &[
-            attribute(
-                "right",
-                AttributeKind::Boolean,
-                Default::Boolean(false),
-                "whether a boundary belongs to the bucket before it",
-            ),
-            OUT_INT32,
-        ],
-        infer: |call| {
-            vector(call, 1)?;
-            Ok(smallvec![TensorType {
-                shape: call.shape(0)?.clone(),
-                dtype: index_dtype(call),
-            }])
-        },
-        ..SEARCH
-    },
-    Op {
-        name: "bincount",
-        summary: "how often each number occurs; minlength bins are counted, for the greatest \
-                  number is not known before the run",
-        operands: &[operand("input"), optional("weights")],
-        attributes: &[attribute(
-            "minlength",
-            AttributeKind::Size,
-            Default::Integer(0),
-            "least number of bins",
-        )],
-        infer: |call| {
-            refuse(call, [0], "floats", Dtype::is_float)?;
-            vector(call, 0)?;
-            let dtype = match call.argument(1) {
-                None => Dtype::Int64,
-                Some(weights) if weights.ty.dtype == Dtype::Float32 => Dtype::Float32,
-                Some(_) => Dtype::Float64,
-            };
-            Ok(smallvec![TensorType::new([call.size("minlength")?], dtype)])
-        },
-        differentiable: false,
-        work: |call| Work::other(u128::from(call.elements(0))),
-        interval: |call, ranges| {
-            let count = Interval::new(0.0, call.elements(0) as f64);
-            if call.has(1) {
-                count * range(ranges, 1)
-            } else {
-                count
-            }
-        },
-        ..BASE
-    },
 ];
-
-const OUT_INT32: Attribute = attribute(
-    "out_int32",
-    AttributeKind::Boolean,
-    Default::Boolean(false),
-    "whether the indices are int32",
-);
-
-const SEARCH: Op = Op {
-    differentiable: false,
-    // One comparison for each halving.
-    work: |call| {
-        let sorted = if call.op.name == "searchsorted" { 0 } else { 1 };
-        let length = call.shape(sorted).ok().and_then(|shape| shape.size(-1));
-        operations(
-            call,
-            (length.unwrap_or(1) as f64 + 1.0).log2().ceil() as u128,
-        )
-    },
-    interval: |call, _| {
-        let sorted = if call.op.name == "searchsorted" { 0 } else { 1 };
-        let length = call.shape(sorted).ok().and_then(|shape| shape.size(-1));
-        Interval::new(0.0, length.unwrap_or(0) as f64)
-    },
-    ..BASE
-};
 
 /// Elements of the first operand; autograd keeps the index.
 const fn reading(name: &'static str, summary: &'static str, infer: Infer) -> Op {
@@ -341,34 +135,14 @@ const fn reading(name: &'static str, summary: &'static str, infer: Infer) -> Op 
     }
 }
 
-/// The first operand with other elements in some places.
-const fn writing(name: &'static str, summary: &'static str, infer: Infer) -> Op {
-    Op {
-        name,
-        summary,
-        infer,
-        work: no_work,
-        saved: |call, saved| keep(call, saved, 1),
-        ..BASE
-    }
-}
-
 /// PyTorch's backward functions of these ask for the input, if only for its sizes.
 fn save_input_and_index(call: &Call, saved: &mut Saved) {
     saved.argument(call, 0);
     keep(call, saved, 1);
 }
 
-fn index_dtype(call: &Call) -> Dtype {
-    if call.boolean("out_int32") {
-        Dtype::Int32
-    } else {
-        Dtype::Int64
-    }
-}
-
 /// Fails unless the operand holds int32 or int64.
-fn indices(call: &Call, position: usize) -> Result<(), OpError> {
+pub fn indices(call: &Call, position: usize) -> Result<(), OpError> {
     refuse(
         call,
         [position],
@@ -378,7 +152,7 @@ fn indices(call: &Call, position: usize) -> Result<(), OpError> {
 }
 
 /// The length of an operand that must be a vector or a scalar.
-fn vector(call: &Call, position: usize) -> Result<u64, OpError> {
+pub fn vector(call: &Call, position: usize) -> Result<u64, OpError> {
     let shape = call.shape(position)?;
     if shape.rank() > 1 {
         let name = call.op.operand_name(position);
@@ -409,7 +183,7 @@ fn gather(call: &Call) -> Result<Outputs, OpError> {
 
 /// Fails unless the index has as many axes as the other shape and is nowhere larger but along
 /// `dim`.
-fn inside(
+pub fn inside(
     call: &Call,
     index: &Shape,
     (position, other): (usize, &Shape),
@@ -538,53 +312,6 @@ fn index(call: &Call) -> Result<Outputs, OpError> {
     }])
 }
 
-fn scatter(call: &Call) -> Result<Outputs, OpError> {
-    indices(call, 1)?;
-    let (input, index) = (call.ty(0)?, call.shape(1)?);
-    inside(call, index, (1, &input.shape), 0)?;
-    if let Some(source) = call.argument(2)
-        && source.constant.is_none()
-    {
-        let shape = &source.ty.shape;
-        let fits = shape.rank().max(1) == index.rank().max(1)
-            && index
-                .sizes()
-                .iter()
-                .zip(shape.sizes())
-                .all(|(own, size)| own <= size);
-        if !fits {
-            let message = format!("`index` {index} does not fit into `src` {shape}");
-            return Err(OpError::new(message).operands([1, 2]));
-        }
-        let same = source.ty.dtype == input.dtype || call.op.autocast == Autocast::Promote;
-        if !same {
-            let message = format!(
-                "`src` must have the input's element type: {} is not {}",
-                source.ty.dtype, input.dtype
-            );
-            return Err(OpError::new(message).operands([2, 0]));
-        }
-    }
-    Ok(smallvec![input.clone()])
-}
-
-fn index_write(call: &Call) -> Result<Outputs, OpError> {
-    indices(call, 1)?;
-    let input = call.ty(0)?;
-    let (count, source) = (vector(call, 1)?, call.shape(2)?);
-    let axis = call.axis("dim", &input.shape)?;
-    let mut expected = input.shape.clone();
-    expected.set(axis, count);
-    if *source != expected {
-        let message = format!(
-            "`source` is {source}, but {count} indices along axis {axis} of {} take {expected}",
-            input.shape
-        );
-        return Err(OpError::new(message).operands([2, 1, 0]));
-    }
-    Ok(smallvec![input.clone()])
-}
-
 #[cfg(test)]
 mod tests {
     use crate::ops::cases::{check, check_intervals, check_saved};
@@ -638,46 +365,6 @@ mod tests {
             ),
             ("masked_select([4, 3], bool [3])", "float32 [12]"),
             ("nonzero([4, 3])", "int64 [12, 2]"),
-            (
-                "scatter([4, 3], int64 [2, 3], [2, 3], dim=0)",
-                "float32 [4, 3]",
-            ),
-            (
-                "scatter([4, 3], int64 [2, 3], 1.5, dim=0)",
-                "float32 [4, 3]",
-            ),
-            (
-                "scatter([4, 3], int64 [2, 3], [2, 2], dim=0)",
-                "error: `index` [2, 3] does not fit into `src` [2, 2]",
-            ),
-            (
-                "scatter([4, 3], int64 [2, 3], float16 [2, 3], dim=0)",
-                "error: `src` must have the input's element type: float16 is not float32",
-            ),
-            (
-                "scatter_add([4, 3], int64 [2, 3], [2, 3], dim=0)",
-                "float32 [4, 3]",
-            ),
-            (
-                "index_add([4, 3], int64 [2], [2, 3], dim=0)",
-                "float32 [4, 3]",
-            ),
-            (
-                "index_copy([4, 3], int64 [2], [3, 3], dim=0)",
-                "error: `source` is [3, 3], but 2 indices along axis 0 of [4, 3] take [2, 3]",
-            ),
-            (
-                "index_fill([4, 3], int64 [2], dim=0, value=1)",
-                "float32 [4, 3]",
-            ),
-            ("searchsorted([9], [4, 3])", "int64 [4, 3]"),
-            (
-                "searchsorted([2, 9], [4, 3])",
-                "error: [2, 9] and [4, 3] must agree in all axes but the last, or the sequence be \
-                 a vector",
-            ),
-            ("bucketize([4, 3], [9], out_int32=true)", "int32 [4, 3]"),
-            ("bincount(int64 [9], minlength=5)", "int64 [5]"),
         ]);
     }
 
@@ -687,12 +374,8 @@ mod tests {
         check_saved(&[
             ("gather([4, 3], int64 [2, 7], dim=1)", "input, index"),
             ("index([4, 3], -, int64 [5])", "indices2"),
-            ("scatter_add([4], int64 [2], [2], dim=0)", "index"),
-            ("index_add([4], int64 [2], [2], dim=0)", "index, source"),
             ("masked_select([4], bool [4])", "input, mask"),
             ("index_select([4], int64 [2], dim=0)", "index"),
-            ("scatter_add([4], int64 [2], [2]!, dim=0)", ""),
-            ("index_copy([4], int64 [2], [2], dim=0)", "index, source"),
         ]);
     }
 
@@ -705,18 +388,7 @@ mod tests {
                 &[(1.0, 2.0), index],
                 "[1, 2]",
             ),
-            (
-                "scatter([4], int64 [2], [2], dim=0)",
-                &[(1.0, 2.0), index, (7.0, 8.0)],
-                "[1, 8]",
-            ),
-            (
-                "scatter_add([4], int64 [2], [2], dim=0)",
-                &[(1.0, 2.0), index, (7.0, 8.0)],
-                "[1, 18]",
-            ),
             ("nonzero([4, 7])", &[(1.0, 2.0)], "[0, 6]"),
-            ("bucketize([4], [9])", &[(1.0, 2.0), (1.0, 2.0)], "[0, 9]"),
         ]);
     }
 }
