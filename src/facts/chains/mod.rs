@@ -32,7 +32,7 @@ use smallvec::SmallVec;
 
 pub use contraction::Contraction;
 pub use formula::Rewrite;
-pub use listing::{ListedOrder, listing};
+pub use listing::{ListedCost, ListedOrder, listing};
 
 use crate::graph::{Graph, NodeId, TensorId};
 use crate::quantity::{Bytes, Flops};

@@ -1,11 +1,15 @@
-//! `order EXPRESSION`: in which order to multiply.
+//! `order EXPRESSION|SPEC`: in which order to multiply.
 
-use std::path::Path;
+mod spec;
+
+use std::fmt;
+use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 
 use super::Form;
 use super::console::{Console, Style, paint};
+use super::specs::{OverlayArguments, SpecArguments};
 use super::status::{Complaint, Status, Stop};
 use super::table::{Align, table};
 use crate::facts::order::einsum::Cost;
@@ -15,16 +19,18 @@ use crate::facts::order::expression::{
 use crate::quantity::group;
 use crate::render::{Layout, visible};
 
-/// Find the best order of a product of matrices or of an einsum
+/// Find the best order of a product of matrices or of an einsum, or of those of a model
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub(super) struct Order {
-    /// The product, with the shape of each operand
-    #[arg(value_name = "EXPRESSION")]
+    /// A product with the shape of each operand, or a spec; `-` is one on standard input
+    #[arg(value_name = "EXPRESSION|SPEC")]
     expression: String,
-    /// List every order, where there are few
-    #[arg(long)]
+    /// List every order of an expression, where there are few
+    #[arg(long, conflicts_with_all = ["variant", "set"])]
     all: bool,
+    #[command(flatten)]
+    overlay: OverlayArguments,
     /// How to write the answer
     #[arg(long, value_name = "FORMAT", default_value = "text")]
     output: Form,
@@ -34,6 +40,7 @@ const EXAMPLES: &str = "\
 Examples:
   plimsoll order 'A[100, 5] @ B[5, 200] @ C[200, 20]'
   plimsoll order 'q[8, 1024, 64] @ k[8, 1024, 64].mT @ v[8, 1024, 64]'
+  plimsoll order model.model.toml
   plimsoll order 'einsum(\"ij,jk,kl->il\", A[100, 5], B[5, 200], C[200, 20])'";
 
 /// Characters of the expression that are shown before and behind a fault.
@@ -42,13 +49,22 @@ const EXCERPT: usize = 30;
 impl Order {
     pub fn run(self, console: &mut Console<'_>) -> Result<Status, Stop> {
         let text = self.expression.as_str();
+        let overlay = self.overlay.clone();
+        let has_overlay = overlay.variant.is_some() || !overlay.set.is_empty();
+        if text == "-" || is_file(text) {
+            if self.all {
+                let message = "`--all` lists the orders of an expression, not those of a spec";
+                return Err(Complaint::new(message).into());
+            }
+            let path = PathBuf::from(text);
+            return spec::run(&SpecArguments { path, overlay }, self.output, console);
+        }
+        if has_overlay {
+            let message = "`--variant` and `--set` are for specs, and this is an expression";
+            return Err(Complaint::new(message).into());
+        }
         let problem = match parse_expression(text) {
             Ok(problem) => problem,
-            Err(_) if is_file(text) => {
-                let message = format!("`{text}` is a file, and `order` takes an expression");
-                let help = "write the product with its shapes: 'A[100, 5] @ B[5, 200]'";
-                return Err(Complaint::new(message).help(help).into());
-            }
             Err(error) => {
                 console.complain(&Complaint::new(error.message.clone()));
                 console.print_error(&excerpt(text, &error));
@@ -190,10 +206,7 @@ fn head(title: &str) -> [(&str, Align); 5] {
 /// What it comes to, in a sentence or two.
 fn verdict(problem: &OrderProblem, answer: &OrderAnswer, layout: Layout) -> String {
     let best = paint(layout, Style::Bold, &format!("`{}`", answer.best.text));
-    let proof = match answer.proved {
-        true => "proved optimal: no order takes fewer multiplications",
-        false => "the best found; there are too many operands to prove it optimal",
-    };
+    let proof = Proof(answer.proved);
     let written = answer.written.cost;
     let operands = problem.names().len();
     match (written.multiplications, answer.best.cost.multiplications) {
@@ -214,15 +227,29 @@ fn ratio(cost: Cost, best: Cost) -> String {
     match (cost.multiplications, best.multiplications) {
         (own, best) if own == best => "1".to_owned(),
         (_, 0) => "∞".to_owned(),
-        (own, best) => {
-            let ratio = own as f64 / best as f64;
-            match ratio {
-                ..1.005 => format!("{ratio:.4}"),
-                ..10.0 => format!("{ratio:.2}"),
-                ..100.0 => format!("{ratio:.1}"),
-                _ => group(ratio.round() as u128),
-            }
-        }
+        (own, best) => ratio_text(own as f64 / best as f64),
+    }
+}
+
+fn ratio_text(ratio: f64) -> String {
+    match ratio {
+        1.0 => "1".to_owned(),
+        ..1.005 => format!("{ratio:.4}"),
+        ..10.0 => format!("{ratio:.2}"),
+        ..100.0 => format!("{ratio:.1}"),
+        _ => group(ratio.round() as u128),
+    }
+}
+
+/// How sure it is that an order is the best.
+struct Proof(bool);
+
+impl fmt::Display for Proof {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self.0 {
+            true => "proved optimal: no order takes fewer multiplications",
+            false => "the best found; there are too many operands to prove it optimal",
+        })
     }
 }
 
