@@ -6,9 +6,12 @@
 //! What a layer of the op owns is filled in where no operand is given for it. Behind the call may
 //! stand `eval` (instead of training), `fused` (attention as one kernel) and `autocast`.
 
+use smallvec::SmallVec;
+
 use super::layout::{Placement, Strides};
 use super::{
-    Argument, AttributeKind, AttributeValue, Attributes, Call, Op, ParameterDefinition, Saved, find,
+    Argument, AttributeKind, AttributeValue, Attributes, Call, Expander, Op, OpError,
+    ParameterDefinition, Saved, TensorHandle, find,
 };
 use crate::tensor::{Dtype, Interval, Shape, TensorType};
 
@@ -347,6 +350,87 @@ pub fn shown(text: &str, strides: &[u64]) -> Vec<u64> {
         offsets
     })
     .unwrap()
+}
+
+/// Applies ops and writes down what it did.
+#[derive(Default)]
+struct Record {
+    types: Vec<TensorType>,
+    arguments: Vec<Option<TensorHandle>>,
+    lines: Vec<String>,
+}
+
+impl Expander for Record {
+    fn apply(
+        &mut self,
+        op: &str,
+        arguments: &[Option<TensorHandle>],
+        attributes: &[(&'static str, AttributeValue)],
+    ) -> Result<SmallVec<[TensorHandle; 1]>, OpError> {
+        let op = find(op).unwrap();
+        let list: Attributes = op.attribute_list(attributes);
+        let shown: Vec<Option<Argument>> = arguments
+            .iter()
+            .map(|handle| {
+                handle.map(|handle| Argument {
+                    ty: &self.types[handle.0 as usize],
+                    constant: None,
+                    requires_grad: true,
+                    is_parameter: false,
+                    strides: None,
+                })
+            })
+            .collect();
+        let call = Call {
+            op,
+            attributes: &list,
+            arguments: &shown,
+            outputs: &[],
+            training: true,
+            fused_attention: false,
+            autocast: false,
+        };
+        let outputs = (op.infer)(&call)?;
+        let shapes: Vec<String> = outputs.iter().map(|ty| ty.shape.to_string()).collect();
+        self.lines
+            .push(format!("{} → {}", op.name, shapes.join(", ")));
+        let first = self.types.len() as u32;
+        self.types.extend(outputs);
+        Ok((first..self.types.len() as u32).map(TensorHandle).collect())
+    }
+
+    fn arguments(&self) -> &[Option<TensorHandle>] {
+        &self.arguments
+    }
+
+    fn constant(&mut self, _: f64) -> TensorHandle {
+        let ty = TensorType::new(Shape::scalar(), Dtype::Float32);
+        self.types.push(ty);
+        TensorHandle(self.types.len() as u32 - 1)
+    }
+
+    fn ty(&self, tensor: TensorHandle) -> TensorType {
+        self.types[tensor.0 as usize].clone()
+    }
+}
+
+/// What a composite op applies, line by line: `reshape → [2, 5, 4, 3]`.
+pub fn expansion(text: &str) -> String {
+    with(text, |call| {
+        let mut record = Record::default();
+        for argument in call.arguments {
+            let handle = argument.map(|argument| {
+                record.types.push(argument.ty.clone());
+                TensorHandle(record.types.len() as u32 - 1)
+            });
+            record.arguments.push(handle);
+        }
+        match (call.op.expand.unwrap())(call, &mut record) {
+            Ok(_) => record.lines.join("\n"),
+            Err(error) => format!("error: {error}"),
+        }
+    })
+    .unwrap_or_else(|error| format!("error: {error}"))
 }
 
 /// A small generator of pseudo-random numbers (SplitMix64), so that tests repeat.

@@ -6,13 +6,14 @@
 
 use smallvec::{SmallVec, smallvec};
 
+use super::conv_geometry::{Geometry, groups, indivisible, is_transposed, split_input};
 use super::definition::{BASE, Default, attribute, operand, optional};
-use super::window::{Window, spatial_axes};
+use super::window::Window;
 use super::{
     Attribute, AttributeKind, Autocast, Call, Init, Op, OpError, Operand, Outputs,
     ParameterDefinition, Saved, Work, multilinear,
 };
-use crate::tensor::{Interval, Moments, Shape, TensorType};
+use crate::tensor::{Interval, Moments, TensorType};
 
 /// The entries of this family.
 pub static OPS: &[Op] = &[
@@ -47,42 +48,49 @@ const OUT_CHANNELS: Attribute = attribute(
     Default::None,
     "channels of the output",
 );
+
 const IN_CHANNELS: Attribute = attribute(
     "in_channels",
     AttributeKind::Size,
     Default::None,
     "checked if given",
 );
+
 const KERNEL: Attribute = attribute(
     "kernel_size",
     AttributeKind::Sizes,
     Default::None,
     "size of the kernel",
 );
+
 const STRIDE: Attribute = attribute(
     "stride",
     AttributeKind::Sizes,
     Default::Integer(1),
     "step of the kernel",
 );
+
 const DILATION: Attribute = attribute(
     "dilation",
     AttributeKind::Sizes,
     Default::Integer(1),
     "distance of its elements",
 );
+
 const GROUPS: Attribute = attribute(
     "groups",
     AttributeKind::Size,
     Default::Integer(1),
     "blocks of channels that do not mix",
 );
+
 const WEIGHT: Attribute = attribute(
     "weight",
     AttributeKind::Parameter,
     Default::None,
     "a weight to share",
 );
+
 const BIAS: Attribute = attribute(
     "bias",
     AttributeKind::Parameter,
@@ -206,81 +214,6 @@ const CONVOLUTION: Op = Op {
     ..BASE
 };
 
-/// The sizes of one convolution.
-#[derive(Debug)]
-struct Geometry {
-    batch: u64,
-    in_channels: u64,
-    out_channels: u64,
-    groups: u64,
-    /// Spatial sizes of the input.
-    inputs: Vec<u64>,
-    /// Spatial sizes of the output.
-    outputs: Vec<u64>,
-    windows: Vec<Window>,
-    transposed: bool,
-    zero_padded: bool,
-    /// Whether the input is `[channels, …]`, without a batch.
-    unbatched: bool,
-}
-
-fn is_transposed(call: &Call) -> bool {
-    call.op.attribute_position("output_padding").is_some()
-}
-
-/// Batch, channels and spatial sizes of the input.
-fn split_input(call: &Call) -> Result<(u64, u64, Vec<u64>, bool), OpError> {
-    let axes = spatial_axes(call);
-    let input = call.shape(0)?;
-    let sizes = input.sizes();
-    let unbatched = match sizes.len() {
-        rank if rank == axes + 2 => false,
-        rank if rank == axes + 1 => true,
-        rank => {
-            let names = &["depth", "height", "width"][3 - axes..];
-            let names = if axes == 1 {
-                "length".to_owned()
-            } else {
-                names.join(", ")
-            };
-            let message = format!(
-                "`{}` takes [batch, channels, {names}], but its input {input} has {rank} axes",
-                call.op.name
-            );
-            return Err(OpError::new(message).operands([0]));
-        }
-    };
-    let (batch, rest) = if unbatched {
-        (1, sizes)
-    } else {
-        (sizes[0], &sizes[1..])
-    };
-    if let Some(given) = call.integer("in_channels")
-        && given != rest[0] as i64
-    {
-        let message = format!(
-            "`in_channels` is {given}, but the input {input} has {} channels",
-            rest[0]
-        );
-        return Err(OpError::new(message).operands([0]).attribute("in_channels"));
-    }
-    Ok((batch, rest[0], rest[1..].to_vec(), unbatched))
-}
-
-fn groups(call: &Call) -> Result<u64, OpError> {
-    match call.size("groups")? {
-        0 => Err(OpError::new("`groups` must be at least 1").attribute("groups")),
-        groups => Ok(groups),
-    }
-}
-
-fn indivisible(what: &str, channels: u64, groups: u64) -> OpError {
-    OpError::new(format!(
-        "{channels} {what} channels do not divide into {groups} groups"
-    ))
-    .attribute("groups")
-}
-
 fn parameters(call: &Call) -> Result<SmallVec<[ParameterDefinition; 2]>, OpError> {
     let (_, in_channels, inputs, _) = split_input(call)?;
     let groups = groups(call)?;
@@ -316,175 +249,6 @@ fn parameters(call: &Call) -> Result<SmallVec<[ParameterDefinition; 2]>, OpError
         ParameterDefinition::new(1, "weight", weight, init),
         ParameterDefinition::new(2, "bias", [out_channels], init),
     ])
-}
-
-impl Geometry {
-    fn of(call: &Call) -> Result<Geometry, OpError> {
-        let (batch, in_channels, inputs, unbatched) = split_input(call)?;
-        let (axes, groups, transposed) = (inputs.len(), groups(call)?, is_transposed(call));
-        let weight = call.shape(1)?;
-        let [first, second, ref kernel @ ..] = *weight.sizes() else {
-            return Err(wrong_weight(call, weight, axes));
-        };
-        if kernel.len() != axes {
-            return Err(wrong_weight(call, weight, axes));
-        }
-        if call.is_given("kernel_size") && call.sizes("kernel_size", axes)? != kernel {
-            let given = Shape::from(&call.sizes("kernel_size", axes)?[..]);
-            let message = format!("`kernel_size` is {given}, but the weight is {weight}");
-            return Err(OpError::new(message).operands([1]).attribute("kernel_size"));
-        }
-        let takes = if transposed {
-            first
-        } else {
-            second.saturating_mul(groups)
-        };
-        if in_channels != takes {
-            let grouped = match (transposed, groups) {
-                (true, _) | (_, 1) => String::new(),
-                _ => format!(" = {second} · {groups} groups"),
-            };
-            let message = format!(
-                "the input {} has {in_channels} channels, but the weight {weight} takes \
-                 {takes}{grouped}",
-                call.shape(0)?
-            );
-            return Err(OpError::new(message).operands([0, 1]));
-        }
-        for (what, channels) in [("input", in_channels), ("output", first)] {
-            if channels % groups != 0 {
-                return Err(indivisible(what, channels, groups));
-            }
-        }
-        let windows = windows(call, kernel, &inputs)?;
-        let mut outputs = Vec::with_capacity(axes);
-        let extra = match transposed {
-            true => call.sizes("output_padding", axes)?,
-            false => vec![0; axes],
-        };
-        for ((window, &size), &extra) in windows.iter().zip(&inputs).zip(&extra) {
-            outputs.push(match transposed {
-                true => window.unplaced(size, extra)?,
-                false => window.places(size, false)?,
-            });
-        }
-        Ok(Geometry {
-            batch,
-            in_channels,
-            out_channels: if transposed {
-                second.saturating_mul(groups)
-            } else {
-                first
-            },
-            groups,
-            inputs,
-            outputs,
-            windows,
-            transposed,
-            zero_padded: call.text("padding_mode").is_none_or(|mode| mode == "zeros"),
-            unbatched,
-        })
-    }
-
-    fn is_padded(&self) -> bool {
-        self.windows.iter().any(Window::is_padded)
-    }
-
-    /// The most products that sum to one element of the output.
-    fn most_terms(&self) -> u64 {
-        let taps = self.windows.iter().map(|window| match self.transposed {
-            false => window.kernel,
-            // Of the taps, whose distance is the dilation, those fall on an input element that
-            // lie a multiple of the stride apart.
-            true => window
-                .kernel
-                .div_ceil(window.stride / gcd(window.stride, window.dilation)),
-        });
-        taps.fold(self.in_channels / self.groups, u64::saturating_mul)
-    }
-
-    /// The mean number of products that sum to one element of the output.
-    fn mean_terms(&self) -> f64 {
-        let channels = (self.in_channels / self.groups) as f64;
-        let sizes = self.inputs.iter().zip(&self.outputs);
-        let taps = self
-            .windows
-            .iter()
-            .zip(sizes)
-            .map(|(window, (&input, &output))| {
-                let kernel = window.kernel as f64;
-                match (self.transposed, self.zero_padded) {
-                    // Every input element goes to `kernel` places, spread over the output.
-                    (true, _) => kernel * input as f64 / output.max(1) as f64,
-                    (false, true) => kernel * window.inside(input, output),
-                    (false, false) => kernel,
-                }
-            });
-        channels * taps.product::<f64>()
-    }
-}
-
-fn gcd(mut a: u64, mut b: u64) -> u64 {
-    while b != 0 {
-        (a, b) = (b, a % b);
-    }
-    a.max(1)
-}
-
-fn wrong_weight(call: &Call, weight: &Shape, axes: usize) -> OpError {
-    let name = call.op.name;
-    let message = format!(
-        "the weight of `{name}` must have {} axes, but it is {weight}",
-        axes + 2
-    );
-    OpError::new(message).operands([1])
-}
-
-fn windows(call: &Call, kernel: &[u64], inputs: &[u64]) -> Result<Vec<Window>, OpError> {
-    let axes = kernel.len();
-    let (stride, dilation) = (call.sizes("stride", axes)?, call.sizes("dilation", axes)?);
-    let word = call.text("padding");
-    let padding = match word.as_deref() {
-        Some(_) => vec![0; axes],
-        None => call.sizes("padding", axes)?,
-    };
-    let same = word.as_deref() == Some("same");
-    if same && stride.iter().any(|&stride| stride != 1) {
-        let message = "`padding = \"same\"` needs a stride of 1";
-        return Err(OpError::new(message)
-            .attribute("padding")
-            .help("give the padding as numbers"));
-    }
-    let mode = call.text("padding_mode");
-    let mut windows = Vec::with_capacity(axes);
-    for axis in 0..axes {
-        let mut window = Window {
-            kernel: kernel[axis],
-            stride: stride[axis],
-            dilation: dilation[axis],
-            padding: (padding[axis], padding[axis]),
-        };
-        if same {
-            let total = window.span() - 1;
-            window.padding = (total / 2, total - total / 2);
-        }
-        let (size, widest) = (inputs[axis], window.padding.0.max(window.padding.1));
-        let (limit, rule) = match mode.as_deref() {
-            Some("reflect") => (size.saturating_sub(1), "less than"),
-            Some("circular") => (size, "at most"),
-            _ => (u64::MAX, ""),
-        };
-        if widest > limit {
-            let message = format!(
-                "`padding_mode = \"{}\"` pads by {rule} the size {size} of the axis, not by \
-                 {widest}",
-                mode.as_deref().unwrap_or_default()
-            );
-            return Err(OpError::new(message).attribute("padding").operands([0]));
-        }
-        windows.push(window);
-    }
-    Ok(windows)
 }
 
 fn infer(call: &Call) -> Result<Outputs, OpError> {

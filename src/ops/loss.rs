@@ -1,14 +1,16 @@
-//! Losses over pairs of tensors: regression, binary classification, divergences and distances.
+//! Losses over pairs of elements: regression, binary classification and divergences.
 //!
-//! Losses over classes stand in `cross_entropy`.
+//! Losses over classes stand in `cross_entropy`, those with a margin in `margin_loss`.
 
-use smallvec::smallvec;
-
-use super::definition::{BASE, Default, attribute, operand, optional};
+use super::definition::{Default, attribute, operand, optional};
+use super::pairs::{
+    PAIR, counts, finish, infer_pair, magnitude, output_dtype, pair_outputs, pairs, pairs_work,
+    save_pair,
+};
 use super::pointwise::{broadcast_factor, operand_moments, range};
 use super::reduction::{REDUCTION, Reduction, same_shape};
-use super::{Attribute, AttributeKind, Autocast, Call, Op, OpError, Operand, Outputs, Saved, Work};
-use crate::tensor::{Dtype, Interval, Moments, Shape, TensorType};
+use super::{AttributeKind, Autocast, Call, Op};
+use crate::tensor::{Interval, Moments};
 
 /// The entries of this family.
 pub static OPS: &[Op] = &[
@@ -327,279 +329,15 @@ pub static OPS: &[Op] = &[
         },
         ..PAIR
     },
-    Op {
-        name: "hinge_embedding_loss",
-        summary: "the input where the target is 1, what it lacks of the margin where it is −1",
-        attributes: &[MARGIN_ONE, REDUCTION],
-        work: |call| pairs_work(call, 5),
-        saved: |call, saved| {
-            saved.extra("margin", pairs(call), output_dtype(call));
-            saved.extra("target is not 1", call.elements(1), Dtype::Bool);
-            saved.extra("target is not -1", call.elements(1), Dtype::Bool);
-        },
-        interval: |call, ranges| {
-            let (input, margin) = (range(ranges, 0), margin(call));
-            let lack = (Interval::point(margin) - input).clamped(0.0, f64::INFINITY);
-            // Any target but 1 and −1 counts as both.
-            let both = input + lack;
-            finish(call, input.union(lack).union(both))
-        },
-        ..PAIR
-    },
-    Op {
-        name: "margin_ranking_loss",
-        summary: "how much of the margin the one input lacks over the other, as the target says",
-        operands: &[operand("input1"), operand("input2"), operand("target")],
-        attributes: &[MARGIN_ZERO, REDUCTION],
-        infer: |call| {
-            let shape = call.broadcast()?;
-            pair_outputs(call, shape)
-        },
-        work: |call| pairs_work(call, 5),
-        saved: |call, saved| {
-            let dtype = output_dtype(call);
-            saved.extra("negated target", call.elements(2), dtype);
-            saved.extra("margin", pairs(call), dtype);
-        },
-        interval: |call, ranges| {
-            let difference = range(ranges, 0) - range(ranges, 1);
-            let lack = Interval::point(margin(call)) - range(ranges, 2) * difference;
-            finish(call, lack.clamped(0.0, f64::INFINITY))
-        },
-        ..PAIR
-    },
-    Op {
-        name: "cosine_embedding_loss",
-        summary: "1 − cosine where the target is 1, its excess over the margin where it is −1",
-        operands: &[operand("input1"), operand("input2"), operand("target")],
-        attributes: &[MARGIN_ZERO, REDUCTION],
-        infer: |call| pair_outputs(call, rows(call, &[0, 1], Some(2))?),
-        // Three sums of products, and a dozen operations for each row.
-        work: |call| Work::other(6 * u128::from(call.elements(0))),
-        saved: |call, saved| {
-            saved.argument(call, 0);
-            saved.argument(call, 1);
-            let (dtype, count) = (output_dtype(call), call.elements(2));
-            for name in [
-                "product",
-                "magnitude 1",
-                "magnitude 2",
-                "denominator",
-                "excess",
-            ] {
-                saved.extra(name, count, dtype);
-            }
-            saved.extra("target is 1", count, Dtype::Bool);
-            saved.extra("target is -1", count, Dtype::Bool);
-        },
-        interval: |call, _| {
-            // Magnitudes carry an eps, so nothing is divided by 0.
-            let most = (1.0 - margin(call)).max(2.0);
-            finish(call, Interval::new(0.0, most).widened(1e-12))
-        },
-        ..PAIR
-    },
-    Op {
-        name: "triplet_margin_loss",
-        summary: "how much of the margin the negative lacks in distance over the positive",
-        operands: &[operand("anchor"), operand("positive"), operand("negative")],
-        attributes: &[
-            MARGIN_ONE,
-            attribute(
-                "p",
-                AttributeKind::Float,
-                Default::Float(2.0),
-                "which norm is the distance",
-            ),
-            attribute(
-                "eps",
-                AttributeKind::Float,
-                Default::Float(1e-6),
-                "added to each difference",
-            ),
-            attribute(
-                "swap",
-                AttributeKind::Boolean,
-                Default::Boolean(false),
-                "whether the lesser of the negative's distances to anchor and positive counts",
-            ),
-            REDUCTION,
-        ],
-        infer: |call| pair_outputs(call, rows(call, &[0, 1, 2], None)?),
-        // Difference, eps, power and sum for each element of each distance.
-        work: |call| {
-            let distances = if call.boolean("swap") { 3 } else { 2 };
-            Work::other(4 * distances * u128::from(call.elements(0)))
-        },
-        saved: |call, saved| {
-            let dtype = output_dtype(call);
-            let (elements, width) = (call.elements(0), last(call));
-            let count = elements / width.max(1);
-            let swapped = call.boolean("swap").then_some("swapped");
-            for name in ["positive", "negative"].into_iter().chain(swapped) {
-                saved.extra(name, elements, dtype);
-                saved.extra("distance", count, dtype);
-            }
-            saved.extra("margin", count, dtype);
-        },
-        interval: |call, ranges| {
-            let (p, eps) = (
-                call.float("p").unwrap_or(2.0),
-                call.float("eps").unwrap_or(1e-6),
-            );
-            let gap = magnitude(range(ranges, 0) - range(ranges, 1)).high + eps.abs();
-            let distance = match p.is_finite() && p > 0.0 {
-                true => gap * (last(call) as f64).powf(1.0 / p),
-                false => return Interval::ANYTHING,
-            };
-            let lack = Interval::new(0.0, (distance + margin(call)).max(0.0));
-            finish(call, lack.widened(1e-12))
-        },
-        ..PAIR
-    },
 ];
-
-const MARGIN_ONE: Attribute = attribute(
-    "margin",
-    AttributeKind::Float,
-    Default::Float(1.0),
-    "the margin",
-);
-const MARGIN_ZERO: Attribute = attribute(
-    "margin",
-    AttributeKind::Float,
-    Default::Float(0.0),
-    "the margin",
-);
-
-const INPUT_TARGET: &[Operand] = &[operand("input"), operand("target")];
-
-/// A loss of each pair of elements.
-const PAIR: Op = Op {
-    operands: INPUT_TARGET,
-    attributes: &[REDUCTION],
-    infer: infer_pair,
-    autocast: Autocast::Float32,
-    ..BASE
-};
-
-fn margin(call: &Call) -> f64 {
-    call.float("margin").unwrap_or(0.0)
-}
 
 fn softplus(x: f64) -> f64 {
     x.max(0.0) + (-x.abs()).exp().ln_1p()
 }
 
-/// The range of `|x|`.
-fn magnitude(x: Interval) -> Interval {
-    Interval::new(x.least_magnitude(), x.magnitude()).or_non_finite(x.non_finite)
-}
-
-/// The pairs that broadcasting makes of input and target.
-fn pair_shape(call: &Call) -> Result<Shape, OpError> {
-    let (input, target) = (call.shape(0)?, call.shape(1)?);
-    input.broadcast(target).ok_or_else(|| {
-        let message = format!("the input {input} and the target {target} do not broadcast");
-        OpError::new(message).operands([0, 1])
-    })
-}
-
-fn infer_pair(call: &Call) -> Result<Outputs, OpError> {
-    pair_outputs(call, pair_shape(call)?)
-}
-
-fn pair_outputs(call: &Call, pairs: Shape) -> Result<Outputs, OpError> {
-    let dtype = call.promoted_dtype();
-    if !dtype.is_float() {
-        let message = format!(
-            "`{}` needs floating point, but its operands are {dtype}",
-            call.op.name
-        );
-        return Err(OpError::new(message)
-            .operands([0, 1])
-            .help("cast them with `to`"));
-    }
-    Ok(smallvec![TensorType {
-        shape: Reduction::of(call).shape(pairs),
-        dtype
-    }])
-}
-
-/// The rows of operands `[rows, width]` or `[width]`, all of one shape, and of a target for each.
-fn rows(call: &Call, positions: &[usize], target: Option<usize>) -> Result<Shape, OpError> {
-    for &position in &positions[1..] {
-        same_shape(call, position, positions[0])?;
-    }
-    let first = call.shape(positions[0])?;
-    if first.rank() == 0 || (target.is_some() && first.rank() > 2) {
-        let message = format!(
-            "`{}` takes [batch, width], but `{}` is {first}",
-            call.op.name,
-            call.op.operand_name(positions[0])
-        );
-        return Err(OpError::new(message).operands([positions[0]]));
-    }
-    let rows = Shape::from(&first.sizes()[..first.rank() - 1]);
-    if let Some(position) = target
-        && *call.shape(position)? != rows
-    {
-        let message = format!(
-            "the target is {}, but must have one element for each row: {rows}",
-            call.shape(position)?
-        );
-        return Err(OpError::new(message).operands([position, positions[0]]));
-    }
-    Ok(rows)
-}
-
-fn last(call: &Call) -> u64 {
-    call.shape(0)
-        .ok()
-        .and_then(|shape| shape.size(-1))
-        .unwrap_or(1)
-}
-
-/// The losses before reduction: how many, and how many in the first axis.
-fn counts(call: &Call) -> Option<(u64, u64)> {
-    let shape = match call.op.name {
-        "cosine_embedding_loss" => rows(call, &[0, 1], Some(2)).ok()?,
-        "triplet_margin_loss" => rows(call, &[0, 1, 2], None).ok()?,
-        "margin_ranking_loss" | "gaussian_nll_loss" => call.broadcast().ok()?,
-        _ => pair_shape(call).ok()?,
-    };
-    Some((shape.elements(), shape.size(0).unwrap_or(1)))
-}
-
-fn pairs(call: &Call) -> u64 {
-    counts(call).map_or(0, |(count, _)| count)
-}
-
-fn pairs_work(call: &Call, each: u128) -> Work {
-    Work::other(each * u128::from(pairs(call)))
-}
-
-fn output_dtype(call: &Call) -> Dtype {
-    call.output().map_or(Dtype::Float32, |ty| ty.dtype)
-}
-
-/// Both, for the gradient of either needs them.
-fn save_pair(call: &Call, saved: &mut Saved) {
-    saved.argument(call, 0);
-    saved.argument(call, 1);
-}
-
 /// The range of a loss of the magnitude of the difference.
 fn reduce(call: &Call, ranges: &[Interval], loss: impl Fn(Interval) -> Interval) -> Interval {
     finish(call, loss(magnitude(range(ranges, 0) - range(ranges, 1))))
-}
-
-/// The range after reduction, from that of the loss of an element.
-fn finish(call: &Call, element: Interval) -> Interval {
-    let Some((count, batch)) = counts(call) else {
-        return Interval::ANYTHING;
-    };
-    Reduction::of(call).interval(element, count, batch)
 }
 
 /// The range times that of the weight at `position`, if there is one.

@@ -1,80 +1,22 @@
-//! Normalisations: `batch_norm`, `layer_norm`, `group_norm`, `instance_norm`, `rms_norm`,
+//! Normalisation of rows and groups: `layer_norm`, `group_norm`, `rms_norm`,
 //! `local_response_norm`.
-//!
-//! Other arithmetic is counted per element: 1 for a mean, 3 for a variance, 2 for subtracting and
-//! scaling, 1 each for weight and bias.
 
 use smallvec::{SmallVec, smallvec};
 
 use super::definition::{BASE, Default, attribute, operand, optional};
+use super::normalised::{
+    EPS, affine, affine_interval, affine_moments, affine_parameters, channels, eps, fits, floating,
+    infer_channels, normalising_work, scaled_gain, standardised, standardised_moments, statistics,
+};
 use super::pointwise::{operations, range};
 use super::{
     Attribute, AttributeKind, Autocast, Call, Init, Op, OpError, Operand, Outputs,
-    ParameterDefinition, Saved, Work, multilinear,
+    ParameterDefinition,
 };
 use crate::tensor::{Dtype, Interval, Moments, Shape};
 
 /// The entries of this family.
 pub static OPS: &[Op] = &[
-    Op {
-        name: "batch_norm",
-        aliases: &["batch_norm1d", "batch_norm2d", "batch_norm3d"],
-        summary: "normalises each channel over the batch and all positions",
-        operands: TRACKED,
-        attributes: &[
-            EPS,
-            MOMENTUM,
-            affine(true),
-            tracking(true),
-            attribute(
-                "sync",
-                AttributeKind::Boolean,
-                Default::Boolean(false),
-                "whether all data-parallel ranks share their statistics",
-            ),
-            attribute(
-                "num_features",
-                AttributeKind::Size,
-                Default::None,
-                "checked if given",
-            ),
-        ],
-        parameters: Some(|call| tracked_parameters(call, channels(call, 2)?)),
-        infer: |call| infer_channels(call, 2),
-        work: |call| normalising_work(call, if uses_batch(call) { 4 } else { 0 }),
-        saved: |call, saved| {
-            saved.argument(call, 0);
-            saved.argument(call, 1);
-            saved.argument(call, 3);
-            saved.argument(call, 4);
-            if uses_batch(call) {
-                let count = channels(call, 2).unwrap_or(0);
-                statistics(call, saved, &["mean", "invstd"], count);
-            }
-        },
-        interval: |call, ranges| {
-            let scaled = match uses_batch(call) {
-                true => standardised(call, ranges, per_channel(call)),
-                false => by_running_statistics(call, ranges),
-            };
-            affine_interval(call, ranges, scaled)
-        },
-        moments: |call, moments| {
-            let scaled = match uses_batch(call) {
-                true => standardised_moments(call, moments)?,
-                false => by_running_moments(call, moments)?,
-            };
-            affine_moments(call, moments, scaled)
-        },
-        gradient_gain: |call, position, moments| {
-            let variance = match uses_batch(call) {
-                true => (*moments.first()?)?.variance,
-                false => (*moments.get(4)?)?.mean.max(0.0),
-            };
-            scaled_gain(call, position, moments, variance)
-        },
-        ..BASE
-    },
     Op {
         name: "layer_norm",
         summary: "normalises over the last axes",
@@ -171,67 +113,6 @@ pub static OPS: &[Op] = &[
             affine_interval(call, ranges, scaled)
         },
         ..STANDARDISED
-    },
-    Op {
-        name: "instance_norm",
-        aliases: &["instance_norm1d", "instance_norm2d", "instance_norm3d"],
-        summary: "normalises each channel of each sample over all positions",
-        operands: TRACKED,
-        attributes: &[
-            EPS,
-            MOMENTUM,
-            affine(false),
-            tracking(false),
-            attribute(
-                "num_features",
-                AttributeKind::Size,
-                Default::None,
-                "checked if given",
-            ),
-        ],
-        parameters: Some(|call| tracked_parameters(call, channels(call, 3)?)),
-        infer: |call| infer_channels(call, 3),
-        work: |call| normalising_work(call, if uses_batch(call) { 4 } else { 0 }),
-        // PyTorch runs it as a `batch_norm` of [1, batch · channels, …], for which it repeats the
-        // weight and the running statistics.
-        saved: |call, saved| {
-            saved.argument(call, 0);
-            let Ok(shape) = call.shape(0) else { return };
-            let count = shape.sizes()[..2].iter().product();
-            for (position, name) in [(1, "weight"), (3, "running mean"), (4, "running variance")] {
-                if let Ok(dtype) = call.dtype(position) {
-                    saved.extra(name, count, dtype);
-                }
-            }
-            if uses_batch(call) {
-                statistics(call, saved, &["mean", "invstd"], count);
-            }
-        },
-        interval: |call, ranges| {
-            let count = call
-                .shape(0)
-                .map_or(0, |shape| shape.sizes()[2..].iter().product());
-            let scaled = match uses_batch(call) {
-                true => standardised(call, ranges, count),
-                false => by_running_statistics(call, ranges),
-            };
-            affine_interval(call, ranges, scaled)
-        },
-        moments: |call, moments| {
-            let scaled = match uses_batch(call) {
-                true => standardised_moments(call, moments)?,
-                false => by_running_moments(call, moments)?,
-            };
-            affine_moments(call, moments, scaled)
-        },
-        gradient_gain: |call, position, moments| {
-            let variance = match uses_batch(call) {
-                true => (*moments.first()?)?.variance,
-                false => (*moments.get(4)?)?.mean.max(0.0),
-            };
-            scaled_gain(call, position, moments, variance)
-        },
-        ..BASE
     },
     Op {
         name: "rms_norm",
@@ -380,60 +261,19 @@ pub static OPS: &[Op] = &[
 
 const AFFINE: &[Operand] = &[operand("input"), optional("weight"), optional("bias")];
 
-/// In the order of ATen's `batch_norm`.
-const TRACKED: &[Operand] = &[
-    operand("input"),
-    optional("weight"),
-    optional("bias"),
-    optional("running_mean"),
-    optional("running_var"),
-    optional("num_batches_tracked"),
-];
-
-const EPS: Attribute = attribute(
-    "eps",
-    AttributeKind::Float,
-    Default::Float(1e-5),
-    "added to the variance",
-);
-const MOMENTUM: Attribute = attribute(
-    "momentum",
-    AttributeKind::Float,
-    Default::Float(0.1),
-    "weight of a new batch in the running statistics",
-);
 const NORMALIZED_SHAPE: Attribute = attribute(
     "normalized_shape",
     AttributeKind::Sizes,
     Default::None,
     "the last sizes of the input; its last size where not given",
 );
+
 const ELEMENTWISE_AFFINE: Attribute = attribute(
     "elementwise_affine",
     AttributeKind::Boolean,
     Default::Boolean(true),
     "whether to multiply by a weight",
 );
-
-const fn affine(default: bool) -> Attribute {
-    let summary = "whether to multiply by a weight and add a bias";
-    attribute(
-        "affine",
-        AttributeKind::Boolean,
-        Default::Boolean(default),
-        summary,
-    )
-}
-
-const fn tracking(default: bool) -> Attribute {
-    let summary = "whether to keep running statistics for evaluation";
-    attribute(
-        "track_running_stats",
-        AttributeKind::Boolean,
-        Default::Boolean(default),
-        summary,
-    )
-}
 
 /// Normalised by the statistics of the input itself.
 const STANDARDISED: Op = Op {
@@ -444,126 +284,6 @@ const STANDARDISED: Op = Op {
     },
     ..BASE
 };
-
-/// Whether the statistics are those of the input, not running ones.
-fn uses_batch(call: &Call) -> bool {
-    call.training || !call.has(3)
-}
-
-/// What is added to the variance or mean square.
-fn eps(call: &Call) -> f64 {
-    call.float("eps").unwrap_or_else(|| match call.dtype(0) {
-        Ok(Dtype::Float64) => f64::EPSILON,
-        _ => f64::from(f32::EPSILON),
-    })
-}
-
-/// The size of the second axis of an input of at least `rank` axes.
-fn channels(call: &Call, rank: usize) -> Result<u64, OpError> {
-    let input = call.shape(0)?;
-    if input.rank() < rank || input.rank() > 5 {
-        let positions = if rank > 2 { ", positions …" } else { ", …" };
-        let message = format!(
-            "`{}` takes [batch, channels{positions}], but its input is {input}",
-            call.op.name
-        );
-        return Err(OpError::new(message).operands([0]));
-    }
-    let channels = input.sizes()[1];
-    for name in ["num_features", "num_channels"] {
-        if call.op.attribute_position(name).is_some()
-            && let Some(given) = call.integer(name)
-            && given != channels as i64
-        {
-            let message = format!("`{name}` is {given}, but the input {input} has {channels}");
-            let position = call.op.attribute_position(name).unwrap_or(0);
-            let name = call.op.attributes[position].name;
-            return Err(OpError::new(message).operands([0]).attribute(name));
-        }
-    }
-    Ok(channels)
-}
-
-/// Elements of each channel.
-fn per_channel(call: &Call) -> u64 {
-    channels(call, 2).map_or(0, |channels| call.elements(0) / channels.max(1))
-}
-
-fn affine_parameters(
-    call: &Call,
-    channels: u64,
-) -> Result<SmallVec<[ParameterDefinition; 2]>, OpError> {
-    if !call.boolean("affine") {
-        return Ok(SmallVec::new());
-    }
-    Ok(smallvec![
-        ParameterDefinition::new(1, "weight", [channels], Init::Constant(1.0)),
-        ParameterDefinition::new(2, "bias", [channels], Init::Constant(0.0)),
-    ])
-}
-
-fn tracked_parameters(
-    call: &Call,
-    channels: u64,
-) -> Result<SmallVec<[ParameterDefinition; 2]>, OpError> {
-    let mut parameters = affine_parameters(call, channels)?;
-    if call.boolean("track_running_stats") {
-        // Of the model's type: `model.half()` casts floating point buffers too.
-        let statistic = |position, name: &'static str, value| ParameterDefinition {
-            buffer: true,
-            ..ParameterDefinition::new(position, name, [channels], Init::Constant(value))
-        };
-        parameters.push(statistic(3, "running_mean", 0.0));
-        parameters.push(statistic(4, "running_var", 1.0));
-        parameters.push(ParameterDefinition::buffer(
-            5,
-            "num_batches_tracked",
-            Shape::scalar(),
-            Dtype::Int64,
-            0.0,
-        ));
-    }
-    Ok(parameters)
-}
-
-fn fits(call: &Call, position: usize, expected: &Shape) -> Result<(), OpError> {
-    if let Some(argument) = call.argument(position)
-        && argument.ty.shape != *expected
-    {
-        let message = format!(
-            "`{}` of `{}` is {}, but must be {expected} for the input {}",
-            call.op.operand_name(position),
-            call.op.name,
-            argument.ty.shape,
-            call.shape(0)?
-        );
-        return Err(OpError::new(message).operands([position, 0]));
-    }
-    Ok(())
-}
-
-fn floating(call: &Call) -> Result<Outputs, OpError> {
-    let input = call.ty(0)?;
-    if !input.dtype.is_float() {
-        let message = format!(
-            "`{}` needs floating point, but its input is {input}",
-            call.op.name
-        );
-        return Err(OpError::new(message)
-            .operands([0])
-            .help("cast it with `to`"));
-    }
-    Ok(smallvec![input.clone()])
-}
-
-/// The input's own type, if weight, bias and statistics have one element for each channel.
-fn infer_channels(call: &Call, rank: usize) -> Result<Outputs, OpError> {
-    let expected = Shape::from([channels(call, rank)?]);
-    for position in 1..call.arguments.len().min(5) {
-        fits(call, position, &expected)?;
-    }
-    floating(call)
-}
 
 /// The input's own type, if the operands at `positions` have the normalised shape.
 fn infer_shaped(call: &Call, positions: &[usize]) -> Result<Outputs, OpError> {
@@ -611,104 +331,6 @@ fn normalized_shape(call: &Call) -> Result<Shape, OpError> {
 fn rows(call: &Call) -> u64 {
     let each = normalized_shape(call).map_or(1, |shape| shape.elements());
     call.elements(0) / each.max(1)
-}
-
-/// Keeps statistics, in at least float32.
-fn statistics(call: &Call, saved: &mut Saved, names: &[&'static str], count: u64) {
-    let dtype = match call.dtype(0) {
-        Ok(Dtype::Float64) => Dtype::Float64,
-        _ => Dtype::Float32,
-    };
-    for name in names {
-        saved.extra(name, count, dtype);
-    }
-}
-
-/// `statistics`, subtracting and scaling, weight and bias, for every element.
-fn normalising_work(call: &Call, statistics: u128) -> Work {
-    operations(
-        call,
-        statistics + 2 + u128::from(call.has(1)) + u128::from(call.has(2)),
-    )
-}
-
-/// The range of `(x − mean)/√(variance + eps)` over `count` elements: at most `√(count − 1)`, which
-/// one outlier among equals reaches, and at most the width of the input's range over `√eps`.
-fn standardised(call: &Call, ranges: &[Interval], count: u64) -> Interval {
-    let (input, eps) = (range(ranges, 0), eps(call));
-    let outlier = (count.saturating_sub(1) as f64).sqrt();
-    let width = input.high - input.low;
-    let bound = match eps > 0.0 {
-        true => outlier.min(width / eps.sqrt()),
-        false => outlier,
-    };
-    Interval::new(0.0 - bound, bound).or_non_finite(eps <= 0.0)
-}
-
-/// The range after normalisation by running statistics, of which the variance is not negative.
-fn by_running_statistics(call: &Call, ranges: &[Interval]) -> Interval {
-    let variance = range(ranges, 4).clamped(0.0, f64::INFINITY) + Interval::point(eps(call));
-    (range(ranges, 0) - range(ranges, 3)) / variance.map_increasing(f64::sqrt)
-}
-
-fn affine_interval(call: &Call, ranges: &[Interval], mut scaled: Interval) -> Interval {
-    if call.has(1) {
-        scaled = scaled * range(ranges, 1);
-    }
-    if call.op.operands.len() > 2 && call.has(2) {
-        scaled = scaled + range(ranges, 2);
-    }
-    scaled
-}
-
-fn standardised_moments(call: &Call, moments: &[Option<Moments>]) -> Option<Moments> {
-    let variance = (*moments.first()?)?.variance;
-    Some(Moments::new(
-        0.0,
-        variance / (variance + eps(call)).max(f64::MIN_POSITIVE),
-    ))
-}
-
-fn by_running_moments(call: &Call, moments: &[Option<Moments>]) -> Option<Moments> {
-    let (input, mean) = ((*moments.first()?)?, (*moments.get(3)?)?);
-    let scale = 1.0 / ((*moments.get(4)?)?.mean.max(0.0) + eps(call)).sqrt();
-    let shifted = Moments::new(input.mean - mean.mean, input.variance + mean.variance);
-    Some(Moments::new(
-        shifted.mean * scale,
-        shifted.variance * scale * scale,
-    ))
-}
-
-fn affine_moments(
-    call: &Call,
-    moments: &[Option<Moments>],
-    mut scaled: Moments,
-) -> Option<Moments> {
-    if call.has(1) {
-        scaled = multilinear::moments([Some(scaled), *moments.get(1)?], 1.0)?;
-    }
-    if call.op.operands.len() > 2 && call.has(2) {
-        let bias = (*moments.get(2)?)?;
-        scaled = Moments::new(scaled.mean + bias.mean, scaled.variance + bias.variance);
-    }
-    Some(scaled)
-}
-
-/// `E[weight²] / (variance + eps)`, the gradient through the statistics left out: it is smaller by
-/// the number of elements that share them.
-fn scaled_gain(
-    call: &Call,
-    position: usize,
-    moments: &[Option<Moments>],
-    variance: f64,
-) -> Option<f64> {
-    (position == 0).then_some(())?;
-    let weight = match call.has(1) {
-        true => (*moments.get(1)?)?.square(),
-        false => 1.0,
-    };
-    let gain = weight / (variance + eps(call));
-    gain.is_finite().then_some(gain)
 }
 
 /// `(k + alpha · E[x²])^-beta`.

@@ -10,11 +10,12 @@ use smallvec::SmallVec;
 use super::definition::{BASE, Default, attribute, operand, optional, variadic};
 use super::pointwise::range;
 use super::recurrence::{Cell, Drive, Settled, settle};
+use super::recurrent_sizes::{Sizes, back_steps};
 use super::{
     Attribute, AttributeKind, Autocast, Call, Init, Op, OpError, Outputs, ParameterDefinition,
     Saved, Work, multilinear,
 };
-use crate::tensor::{Interval, Moments, Shape, TensorType};
+use crate::tensor::{Interval, Moments, TensorType};
 
 /// The entries of this family.
 pub static OPS: &[Op] = &[
@@ -92,18 +93,21 @@ const HIDDEN_SIZE: Attribute = attribute(
     Default::Required,
     "size of the hidden state",
 );
+
 const NUM_LAYERS: Attribute = attribute(
     "num_layers",
     AttributeKind::Size,
     Default::Integer(1),
     "layers on top of each other",
 );
+
 const BIAS: Attribute = attribute(
     "bias",
     AttributeKind::Boolean,
     Default::Boolean(true),
     "whether to add biases",
 );
+
 const BATCH_FIRST: Attribute = attribute(
     "batch_first",
     AttributeKind::Boolean,
@@ -111,24 +115,28 @@ const BATCH_FIRST: Attribute = attribute(
     "whether the input is [batch, steps, features]; by default, as in PyTorch, it is [steps, \
      batch, features]",
 );
+
 const DROPOUT: Attribute = attribute(
     "dropout",
     AttributeKind::Float,
     Default::Float(0.0),
     "probability of dropping elements between layers",
 );
+
 const BIDIRECTIONAL: Attribute = attribute(
     "bidirectional",
     AttributeKind::Boolean,
     Default::Boolean(false),
     "whether a second pass runs from the end",
 );
+
 const BPTT: Attribute = attribute(
     "bptt",
     AttributeKind::Size,
     Default::Integer(0),
     "steps after which backpropagation through time is cut; 0 never cuts",
 );
+
 const INPUT_SIZE: Attribute = attribute(
     "input_size",
     AttributeKind::Size,
@@ -218,205 +226,6 @@ pub fn step_gains(call: &Call, moments: &[Option<Moments>]) -> Option<(Vec<f64>,
         .map(|settled| settled.step_gain)
         .collect();
     Some((gains, back_steps(call, &sizes) as u64))
-}
-
-/// Steps that a gradient goes back.
-fn back_steps(call: &Call, sizes: &Sizes) -> f64 {
-    match call.size("bptt") {
-        Ok(cut) if cut > 0 => cut.min(sizes.steps) as f64,
-        _ => sizes.steps as f64,
-    }
-}
-
-/// The sizes of a recurrent layer.
-#[derive(Debug, Clone, Copy)]
-struct Sizes {
-    cell: Cell,
-    steps: u64,
-    batch: u64,
-    batched: bool,
-    input: u64,
-    hidden: u64,
-    /// 0 where the state is not projected.
-    projected: u64,
-    layers: u64,
-    directions: u64,
-}
-
-impl Sizes {
-    fn of(call: &Call) -> Result<Sizes, OpError> {
-        let input = call.shape(0)?;
-        let (steps, batch, features, batched) = match *input.sizes() {
-            [steps, features] => (steps, 1, features, false),
-            [batch, steps, features] if call.boolean("batch_first") => {
-                (steps, batch, features, true)
-            }
-            [steps, batch, features] => (steps, batch, features, true),
-            _ => {
-                let order = match call.boolean("batch_first") {
-                    true => "[batch, steps, features]",
-                    false => "[steps, batch, features]",
-                };
-                let message = format!(
-                    "`{}` takes {order} or [steps, features], but its input is {input}",
-                    call.op.name
-                );
-                return Err(OpError::new(message).operands([0]));
-            }
-        };
-        if let Some(given) = call.integer("input_size")
-            && given != features as i64
-        {
-            let message =
-                format!("`input_size` is {given}, but the input {input} has {features} features");
-            return Err(OpError::new(message).operands([0]).attribute("input_size"));
-        }
-        let sizes = Sizes {
-            cell: match call.op.name {
-                "lstm" => Cell::Lstm,
-                "gru" => Cell::Gru,
-                _ if call.text("nonlinearity").as_deref() == Some("relu") => Cell::Relu,
-                _ => Cell::Tanh,
-            },
-            steps,
-            batch,
-            batched,
-            input: features,
-            hidden: call.size("hidden_size")?,
-            projected: match call.op.attribute_position("proj_size") {
-                Some(_) => call.size("proj_size")?,
-                None => 0,
-            },
-            layers: call.size("num_layers")?,
-            directions: if call.boolean("bidirectional") { 2 } else { 1 },
-        };
-        for (name, size) in [("hidden_size", sizes.hidden), ("num_layers", sizes.layers)] {
-            if size == 0 {
-                return Err(OpError::new(format!("`{name}` must be at least 1")).attribute(name));
-            }
-        }
-        if sizes.layers > 10_000 {
-            let message = format!("{} `num_layers` are more than 10,000", sizes.layers);
-            return Err(OpError::new(message).attribute("num_layers"));
-        }
-        if sizes.projected >= sizes.hidden && sizes.projected > 0 {
-            let message = format!(
-                "`proj_size` is {}, but must be below the hidden size {}",
-                sizes.projected, sizes.hidden
-            );
-            return Err(OpError::new(message).attribute("proj_size"));
-        }
-        Ok(sizes)
-    }
-
-    /// The size of the state that goes on to the next step and layer.
-    fn state(&self) -> u64 {
-        if self.projected > 0 {
-            self.projected
-        } else {
-            self.hidden
-        }
-    }
-
-    /// The features that enter a layer.
-    fn features(&self, layer: u64) -> u64 {
-        match layer {
-            0 => self.input,
-            _ => self.state().saturating_mul(self.directions),
-        }
-    }
-
-    /// The first position of weights.
-    fn first_weight(&self) -> usize {
-        if self.cell == Cell::Lstm { 3 } else { 2 }
-    }
-
-    /// Multiply-adds of both directions of one layer, doubled.
-    fn layer_products(&self, layer: u64) -> u128 {
-        let cells = [self.steps, self.batch, self.directions];
-        let gates = self.cell.gates().saturating_mul(self.hidden);
-        let width = self.features(layer).saturating_add(self.state());
-        let gates = multilinear::flops(cells.into_iter().chain([gates, width]));
-        let projection = [self.hidden, self.projected];
-        gates.saturating_add(multilinear::flops(cells.into_iter().chain(projection)))
-    }
-
-    /// The products of the first layer with its input.
-    fn first_products(&self) -> u128 {
-        let gates = self.cell.gates().saturating_mul(self.hidden);
-        multilinear::flops([self.steps, self.batch, self.directions, gates, self.input])
-    }
-
-    /// The products of all layers with their states in one step.
-    fn state_products(&self) -> u128 {
-        let gates = self.cell.gates().saturating_mul(self.hidden);
-        let cells = [self.batch, self.directions, self.layers];
-        multilinear::flops(cells.into_iter().chain([gates, self.state()]))
-    }
-
-    fn products(&self) -> u128 {
-        // All layers but the first are alike.
-        let rest = u128::from(self.layers - 1).saturating_mul(self.layer_products(1));
-        self.layer_products(0).saturating_add(rest)
-    }
-
-    /// For each element of a gate adding both parts and two biases, its activation, and what makes
-    /// the state of the gates: 5 operations for an LSTM, 6 for a GRU.
-    fn other(&self, bias: bool) -> u128 {
-        let each = if bias { 4 } else { 2 };
-        let combined = match self.cell {
-            Cell::Tanh | Cell::Relu => 0,
-            Cell::Lstm => 5,
-            Cell::Gru => 6,
-        };
-        let operations = self.cell.gates() * each + combined;
-        let cells = [
-            self.steps,
-            self.batch,
-            self.directions,
-            self.layers,
-            self.hidden,
-        ];
-        cells
-            .into_iter()
-            .fold(u128::from(operations), |product, size| {
-                product.saturating_mul(size.into())
-            })
-    }
-
-    /// `[layers · directions, batch, size]`, without the batch where the input has none.
-    fn state_shape(&self, size: u64) -> Shape {
-        let batch = self.batched.then_some(self.batch);
-        [self.layers * self.directions]
-            .into_iter()
-            .chain(batch)
-            .chain([size])
-            .collect()
-    }
-
-    /// Weights and biases in PyTorch's order.
-    fn weights(&self, bias: bool) -> Vec<(String, Shape)> {
-        let mut weights = Vec::new();
-        let gates = self.cell.gates().saturating_mul(self.hidden);
-        for layer in 0..self.layers {
-            for direction in 0..self.directions {
-                let end = if direction == 0 { "" } else { "_reverse" };
-                let mut add = |name: &str, shape: Shape| {
-                    weights.push((format!("{name}_l{layer}{end}"), shape));
-                };
-                add("weight_ih", Shape::from([gates, self.features(layer)]));
-                add("weight_hh", Shape::from([gates, self.state()]));
-                if bias {
-                    add("bias_ih", Shape::from([gates]));
-                    add("bias_hh", Shape::from([gates]));
-                }
-                if self.projected > 0 {
-                    add("weight_hr", Shape::from([self.projected, self.hidden]));
-                }
-            }
-        }
-        weights
-    }
 }
 
 fn parameters(call: &Call) -> Result<SmallVec<[ParameterDefinition; 2]>, OpError> {
