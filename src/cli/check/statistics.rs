@@ -7,7 +7,8 @@ use crate::cli::table::{Align, table};
 use crate::diag::{Level, Safety};
 use crate::render::{Layout, Report};
 
-/// A table of rules with the number of their findings, the most frequent first.
+/// A table of rules with the number of their findings and of the fixes for them, the most frequent
+/// first.
 pub(super) fn statistics(report: &Report<'_>, layout: Layout) -> String {
     let mut counts: BTreeMap<(&str, Level), [usize; 3]> = BTreeMap::new();
     for finding in report.shown() {
@@ -39,8 +40,8 @@ pub(super) fn statistics(report: &Report<'_>, layout: Layout) -> String {
         .collect();
     let head = [
         ("findings", Align::Right),
-        ("--fix", Align::Right),
-        ("--unsafe-fixes", Align::Right),
+        ("fixes", Align::Right),
+        ("unsafe", Align::Right),
         ("level", Align::Left),
         ("rule", Align::Left),
     ];
