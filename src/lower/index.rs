@@ -104,18 +104,22 @@ impl Lowering<'_, '_> {
                         let Value::Tensor(object) = at else {
                             return Value::Faulty;
                         };
-                        let (name, extra) = match (ty.dtype, ty.shape.rank()) {
+                        let mut arguments = vec![object];
+                        let (name, dim) = match (ty.dtype, ty.shape.rank()) {
                             (Dtype::Bool, _) => ("masked_select", None),
-                            (_, 1) => ("index_select", Some(axis)),
-                            _ => ("index", None),
+                            (_, 1) => ("index_select", Some(("dim", axis.into()))),
+                            // Axes in front that are not indexed stand as operands left out.
+                            _ => {
+                                arguments.resize(1 + axis as usize, TensorId::ABSENT);
+                                ("index", None)
+                            }
                         };
-                        axis += 1;
-                        at = self.named(
-                            name,
-                            &[object, index],
-                            extra.map(|axis| ("dim", axis.into())),
-                            item_span,
-                        );
+                        arguments.push(index);
+                        at = self.named(name, &arguments, dim, item_span);
+                        axis += match (ty.dtype, ty.shape.rank()) {
+                            (Dtype::Bool, _) => 1,
+                            (_, rank) => rank as i64,
+                        };
                         continue;
                     }
                     other => {

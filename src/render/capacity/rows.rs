@@ -1,7 +1,7 @@
 //! What the formats for people share: rows of repeated layers folded, and the totals.
 
 use crate::quantity::{Elements, Flops};
-use crate::report::{CapacityReport, LayerRow};
+use crate::report::{CapacityReport, LayerRow, OutputType};
 
 /// One line of the table of layers.
 pub(super) struct Line {
@@ -41,14 +41,22 @@ pub(super) fn lines(report: &CapacityReport) -> Vec<Line> {
             path: fold(&first.path, &last.path),
             op: first.op.clone(),
             output: if first.output == last.output {
-                first.output.to_string()
+                short(&first.output)
             } else {
-                format!("{} … {}", first.output, last.output)
+                format!("{} … {}", short(&first.output), short(&last.output))
             },
             parameters,
             flops,
         })
         .collect()
+}
+
+/// A type without the element type that nearly every tensor has.
+fn short(ty: &OutputType) -> String {
+    match &ty.shape {
+        Some(shape) if ty.dtype == Some("float32") => format!("{shape:?}"),
+        _ => ty.to_string(),
+    }
 }
 
 /// The path of the first instance, with the last one's numbers where they differ.

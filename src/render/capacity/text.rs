@@ -19,7 +19,7 @@ impl CapacityRenderer for Text {
         "text"
     }
 
-    fn to_text(&self, report: &CapacityReport, layout: Layout) -> String {
+    fn to_text(&self, report: &CapacityReport, _layout: Layout) -> String {
         let mut text = String::new();
         let name = if report.model.name.is_empty() {
             "model"
@@ -39,17 +39,16 @@ impl CapacityRenderer for Text {
         for (name, value) in totals(report) {
             let _ = writeln!(text, "{name:<26} {value}");
         }
-        let _ = write!(text, "\n{}", layer_table(report, layout));
+        let _ = write!(text, "\n{}", layer_table(report));
         text
     }
 }
 
-fn layer_table(report: &CapacityReport, layout: Layout) -> String {
+fn layer_table(report: &CapacityReport) -> String {
     let mut table = Table::new();
     table
         .load_style(presets::NOTHING)
-        .set_content_arrangement(ContentArrangement::Dynamic)
-        .set_width(layout.width.clamp(40, 1000) as u16)
+        .set_content_arrangement(ContentArrangement::Disabled)
         .set_header(["layer", "op", "output", "parameters", "forward", "share"]);
     let whole = report.flops.forward.as_f64();
     for line in lines(report) {
