@@ -6,6 +6,7 @@
 mod cost;
 mod distributed;
 mod epsilon;
+mod gradient;
 mod hyperparameter;
 mod order;
 mod rule;
@@ -22,6 +23,7 @@ pub static GROUPS: &[(&str, &[&Rule])] = &[
     ("cost", cost::RULES),
     ("distributed", distributed::RULES),
     ("epsilon", epsilon::RULES),
+    ("gradient", gradient::RULES),
     ("hyperparameter", hyperparameter::RULES),
     ("order", order::RULES),
     ("spec", spec::RULES),
