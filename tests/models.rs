@@ -65,6 +65,7 @@ fn specs() -> Vec<PathBuf> {
 /// Specs that are there to show what a rule finds, the variant that shows it, and the rule.
 const DEMONSTRATIONS: &[(&str, Option<&str>, &str)] = &[
     ("matrix-chain", None, "order/left-to-right"),
+    ("mean-of-a-million", None, "range/sum-overflow"),
     (
         "one-gpu-or-eight",
         Some("eight-gpus"),

@@ -9,6 +9,7 @@ mod epsilon;
 mod gradient;
 mod hyperparameter;
 mod order;
+mod range;
 mod rule;
 pub mod shared_edit;
 pub mod shared_numeric;
@@ -26,6 +27,7 @@ pub static GROUPS: &[(&str, &[&Rule])] = &[
     ("gradient", gradient::RULES),
     ("hyperparameter", hyperparameter::RULES),
     ("order", order::RULES),
+    ("range", range::RULES),
     ("spec", spec::RULES),
 ];
 

@@ -39,7 +39,7 @@ pub fn number(value: f64) -> String {
 
 /// The same with all its digits, for numbers that a person wrote: `0.99999999`, `1e-8`.
 pub fn written(value: f64) -> String {
-    if value != 0.0 && (value.abs() < 1e-3 || value.abs() >= 1e16) {
+    if value != 0.0 && (value.abs() < 1e-3 || value.abs() >= 1e6) {
         return format!("{value:e}");
     }
     format!("{value}")
@@ -188,5 +188,7 @@ mod tests {
         }
         assert_eq!(written(0.999_999_99), "0.99999999");
         assert_eq!(written(1e-8), "1e-8");
+        assert_eq!(written(-1e9), "-1e9");
+        assert_eq!(written(-65504.0), "-65504");
     }
 }
