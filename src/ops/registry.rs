@@ -100,7 +100,10 @@ mod tests {
             } else {
                 path.clone()
             };
-            let text = std::fs::read_to_string(index).unwrap();
+            // A folder without it holds the tests of the file of that name.
+            let Ok(text) = std::fs::read_to_string(index) else {
+                continue;
+            };
             if text.lines().any(|line| line.starts_with("pub static OPS:")) {
                 families.push(path.file_stem().unwrap().to_string_lossy().into_owned());
             }

@@ -78,9 +78,11 @@ impl Spec {
     /// Reads the tables of a document; whatever is wrong goes to `sink`. `O(size)`.
     pub fn read(document: Document, sink: &mut Sink) -> Spec {
         let root = document.root();
+        // Where the text could not be read whole, what is missing may stand in the rest.
+        let whole = !sink.has_errors();
         let none = DimValues::default();
         let mut reader = Reader::new(sink, &none);
-        check_top(root, &mut reader);
+        check_top(root, whole, &mut reader);
         let dims = match root.get("dims").map(|node| (node, node.as_table())) {
             Some((_, Some(table))) => reader.within("dims", |reader| Dims::read(table, reader)),
             Some((node, None)) => {
@@ -173,13 +175,14 @@ impl Spec {
     }
 }
 
-fn check_top(root: TableRef<'_>, reader: &mut Reader<'_>) {
+fn check_top(root: TableRef<'_>, whole: bool, reader: &mut Reader<'_>) {
     for entry in root.entries() {
         if !KEYS.contains(&entry.key()) {
             reader.unknown_key(entry.key(), entry.key_span(), &KEYS);
         }
     }
     match root.get("spec") {
+        None if !whole => {}
         None => {
             reader
                 .report(
