@@ -4,6 +4,7 @@
 //! `specs/rules/<group>/<rule>.md`, which is its page, the text of `explain`, and an executed test.
 
 mod cost;
+mod data;
 mod distributed;
 mod epsilon;
 mod gradient;
@@ -22,6 +23,7 @@ use crate::source::suggest;
 /// Every group's rules, by the name of its folder.
 pub static GROUPS: &[(&str, &[&Rule])] = &[
     ("cost", cost::RULES),
+    ("data", data::RULES),
     ("distributed", distributed::RULES),
     ("epsilon", epsilon::RULES),
     ("gradient", gradient::RULES),

@@ -61,6 +61,8 @@ fn check(context: &Context<'_>, reporter: &mut Reporter<'_>) {
              residual connections help too"
         ),
     };
+    let definition = |node: NodeId| graph.layer(graph.node(node).layer).definition;
+    let apart = definition(flow.first.node) != definition(flow.last.node);
     let crossed = crossed(crossing.map(|weight| layer(weight.node)), &first);
     let edits = match behind {
         Some(node) if is_rectifier(node) => kaiming(context),
@@ -74,7 +76,11 @@ fn check(context: &Context<'_>, reporter: &mut Reporter<'_>) {
         .confidence(Confidence::Likely)
         .label(crossed)
         .also(
-            context.model.node_place(context.spec, flow.last.node).span,
+            context
+                .model
+                .node_place(context.spec, flow.last.node)
+                .span
+                .filter(|_| apart),
             "measured against the gradient here",
         )
         .help(help)

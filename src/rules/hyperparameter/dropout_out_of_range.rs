@@ -58,13 +58,13 @@ fn check(context: &Context<'_>, reporter: &mut Reporter<'_>) {
             continue;
         }
         let message = format!(
-            "{name} = {p} keeps {} of 100 elements and scales them by {}: the second moment is \
-             {0}× that of inference",
+            "{name} = {p} keeps {} of 100 elements and scales them by {scale}: the second moment \
+             is {scale}× that of inference",
             figure(100.0 * (1.0 - p)),
-            figure(1.0 / (1.0 - p)),
+            scale = figure(1.0 / (1.0 - p)),
         );
         reporter
-            .at(place, message.replace("{0}", &figure(1.0 / (1.0 - p))))
+            .at(place, message)
             .help("p is the probability of dropping, not of keeping; 0.1 to 0.5 is usual");
     }
 }

@@ -8,8 +8,8 @@ use crate::spec::run::OptimizerKind;
 /// The rule.
 pub static RULE: Rule = Rule {
     name: "hyperparameter/epsilon-of-optimizer",
-    summary: "The epsilon of the optimizer is zero, negative, or swamps the gradients.",
-    level: Level::Warning,
+    summary: "The epsilon of the optimizer is negative, or swamps the gradients.",
+    level: Level::Info,
     since: "0.1.0",
     fix: FixKind::Unsafe,
     check: Check::Facts(check),
@@ -31,40 +31,23 @@ fn check(context: &Context<'_>, reporter: &mut Reporter<'_>) {
         O::Adam | O::AdamW | O::NAdam | O::RAdam | O::Adamax | O::Lamb | O::Adam8bit
     );
     let divides = is_adam || matches!(kind, O::Adagrad | O::Adadelta | O::RmsProp);
-    let (path, span) = ("train.optimizer.eps", optimizer.eps.span);
-    if !divides {
-        return;
-    }
-    let least = f64::from(f32::from_bits(1));
-    let finding = if eps < 0.0 {
-        reporter
-            .setting(
-                path,
-                span,
-                format!("epsilon is {eps}, and {kind} takes none below 0"),
-            )
-            .level(Level::Error)
-    } else if eps < least / 2.0 {
-        let what = match eps == 0.0 {
-            true => "epsilon is 0".to_owned(),
-            false => format!("epsilon is {} and rounds to 0 in float32", figure(eps)),
-        };
-        let message = format!(
-            "{what}: a weight whose gradient has been 0 so far (an embedding row not yet seen, a \
-             unit behind a dead ReLU) is updated by 0/0 = NaN"
-        );
-        reporter.setting(path, span, message)
+    let (level, message) = if divides && eps < 0.0 {
+        let message = format!("epsilon is {eps}; torch.optim raises a ValueError below 0");
+        (Level::Error, message)
     } else if is_adam && eps >= SWAMPING {
         let message = format!(
             "epsilon is {}: where gradients are smaller, the update is lr · m/ε, which is SGD with \
              momentum and not {kind}",
             figure(eps)
         );
-        reporter.setting(path, span, message).level(Level::Info)
+        (Level::Info, message)
     } else {
         return;
     };
-    finding
+    let span = optimizer.eps.span;
+    reporter
+        .setting("train.optimizer.eps", span, message)
+        .level(level)
         .help("PyTorch's default is 1e-8; 1e-6 to 1e-4 steadies half-precision training")
         .fix("write the default", Safety::Unsafe, span, "1e-8");
 }

@@ -31,11 +31,10 @@ fn check(context: &Context<'_>, reporter: &mut Reporter<'_>) {
         reporter.setting(path, span, message).help("0.9 is usual");
     } else if momentum > 0.995 {
         let message = format!(
-            "a momentum of {momentum} sums the last 1/(1 − {momentum}) = {} gradients: the \
-             effective learning rate is {0}× `lr`",
-            figure(1.0 / (1.0 - momentum)),
+            "a momentum of {momentum} sums the last 1/(1 − {momentum}) = {sum} gradients: the \
+             effective learning rate is {sum}× `lr`",
+            sum = figure(1.0 / (1.0 - momentum)),
         );
-        let message = message.replace("{0}", &figure(1.0 / (1.0 - momentum)));
         reporter
             .setting(path, span, message)
             .level(Level::Info)
