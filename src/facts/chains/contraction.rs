@@ -86,9 +86,9 @@ fn solve(text: &str, shapes: &[Shape], budget: &mut Budget) -> Solved {
 }
 
 impl Contraction {
-    /// What the operands are called. `O(size of the formulas)`.
+    /// What the operands are called; layers of the same block go without its path. `O(size of the formulas)`.
     pub fn names(&self, spec: &Spec, graph: &Graph) -> Vec<String> {
-        let mut formulas = Formulas::new(spec, graph);
+        let mut formulas = Formulas::new(spec, graph, self.node);
         let operands = self.operands.iter();
         operands.map(|&id| formulas.tensor(id).0).collect()
     }

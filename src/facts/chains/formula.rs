@@ -35,14 +35,19 @@ pub(super) struct Formulas<'a> {
     spec: &'a Spec,
     graph: &'a Graph,
     known: FxHashMap<DefinitionId, FxHashMap<Span, NodeId>>,
+    /// The path of the block that the reader stands in, with a dot behind it.
+    block: String,
 }
 
 impl<'a> Formulas<'a> {
-    pub fn new(spec: &'a Spec, graph: &'a Graph) -> Formulas<'a> {
+    /// Names things as they are called where the node `here` stands.
+    pub fn new(spec: &'a Spec, graph: &'a Graph, here: crate::graph::NodeId) -> Formulas<'a> {
+        let parent = graph.layer(graph.node(here).layer).parent;
         Formulas {
             spec,
             graph,
             known: FxHashMap::default(),
+            block: parent.map_or_else(String::new, |layer| graph.layer_path(layer) + "."),
         }
     }
 
@@ -58,8 +63,11 @@ impl<'a> Formulas<'a> {
 
     /// What a tensor is called, and whether that can be followed by `.T` as it is.
     pub fn tensor(&mut self, tensor: TensorId) -> (String, bool) {
-        self.expression(tensor)
-            .unwrap_or_else(|| (self.layer_name(tensor), true))
+        self.expression(tensor).unwrap_or_else(|| {
+            let name = self.layer_name(tensor);
+            let local = name.strip_prefix(&self.block).map(str::to_owned);
+            (local.unwrap_or(name), true)
+        })
     }
 
     fn expression(&mut self, tensor: TensorId) -> Option<(String, bool)> {

@@ -34,6 +34,10 @@ pub struct ListedOrder {
     pub proved: bool,
     /// How many times more the order as written takes; `None` where the best takes nothing.
     pub ratio: Option<f64>,
+    /// In inference: what is left for each call once products of parameters alone have been taken
+    /// before.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub with_weights_multiplied: Option<Flops>,
 }
 
 /// An order, and what one computation of it takes.
@@ -92,6 +96,9 @@ fn product(spec: &Spec, model: &Model, chain: &Chain) -> ListedOrder {
         best: cost(&chain.best, best),
         proved: chain.proved,
         ratio: Some(chain.ratio()).filter(|ratio| ratio.is_finite()),
+        with_weights_multiplied: chain
+            .with_weights_multiplied
+            .map(|least| Flops(least.saturating_mul(2))),
     }
 }
 
@@ -117,6 +124,7 @@ fn contraction(spec: &Spec, model: &Model, einsum: &Contraction) -> ListedOrder 
         best: cost(&einsum.best, best),
         proved: einsum.best.proved,
         ratio: Some(einsum.ratio()).filter(|ratio| ratio.is_finite()),
+        with_weights_multiplied: None,
     }
 }
 

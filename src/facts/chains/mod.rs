@@ -104,6 +104,17 @@ pub struct ProductOrder {
     pub largest_intermediate: u128,
 }
 
+/// A product that is larger than what it comes from and what comes of it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Scores {
+    /// Rows, as they are computed: the sequence of the queries, or that of the keys.
+    pub rows: u64,
+    /// Columns, as they are computed.
+    pub columns: u64,
+    /// The product that they are a factor of.
+    pub user: NodeId,
+}
+
 impl ProductOrder {
     /// Multiplications and additions: two for each multiplication.
     pub fn flops(&self) -> Flops {
@@ -171,9 +182,10 @@ impl Chain {
     }
 
     /// What the factors are called, as factors: `.T` or `.mT` behind those that are transposed.
+    /// Layers of the same block go without its path.
     /// `O(size of the formulas)`.
     pub fn names(&self, spec: &Spec, graph: &Graph) -> Vec<String> {
-        let mut formulas = formula::Formulas::new(spec, graph);
+        let mut formulas = formula::Formulas::new(spec, graph, self.root());
         let names = self.operands.iter().map(|operand| formulas.name(operand));
         names.collect()
     }
@@ -192,9 +204,8 @@ impl Chain {
 
     /// Attention without a softmax: two data-dependent factors are multiplied into scores that are
     /// larger than either and than the third factor, which they are multiplied with next, though
-    /// the second and third could have gone first. Gives rows and columns of the scores as they are
-    /// computed. `O(n)`.
-    pub fn scores(&self) -> Option<(u64, u64)> {
+    /// the second and third could have gone first. `O(n)`.
+    pub fn scores(&self) -> Option<Scores> {
         let data: SmallVec<[usize; 8]> = (0..self.operands.len())
             .filter(|&at| !self.operands[at].parameter)
             .collect();
@@ -236,8 +247,11 @@ impl Chain {
                     .iter()
                     .all(|&(start, end)| has_data(start, end) && size(start, end) < scores);
                 if attention && turned(inner.start, inner.end) {
-                    let (first, last) = (inner.start, inner.end - 1);
-                    return Some((self.operands[first].rows, self.operands[last].columns));
+                    return Some(Scores {
+                        rows: self.operands[inner.start].rows,
+                        columns: self.operands[inner.end - 1].columns,
+                        user: *self.nodes.get(at)?,
+                    });
                 }
             }
         }

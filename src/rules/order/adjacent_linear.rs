@@ -103,6 +103,8 @@ fn report(context: &Context<'_>, reporter: &mut Reporter<'_>, pair: Pair) {
     );
     let first = context.model.node_place(context.spec, pair.first).span;
     let place = context.model.node_place(context.spec, pair.second);
+    // A layer that repeats follows itself.
+    let first = first.filter(|&span| place.span != Some(span));
     reporter
         .at(place, message)
         .also(first, "nothing else reads this one")

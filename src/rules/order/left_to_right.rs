@@ -47,6 +47,7 @@ fn check(context: &Context<'_>, reporter: &mut Reporter<'_>) {
             ),
         };
         let help = help + &remarks(chain);
-        report(context, reporter, saving, message, help);
+        let root = chain.root();
+        report(context, reporter, saving, root, message, help);
     }
 }

@@ -19,16 +19,18 @@ fn check(context: &Context<'_>, reporter: &mut Reporter<'_>) {
     let found = savings(context, |chain| chain.scores().is_some());
     for saving in found {
         let chain = saving.chain;
-        let Some((rows, columns)) = chain.scores() else {
+        let Some(scores) = chain.scores() else {
             continue;
         };
         let [written, best] = chain.texts(context.spec, context.graph);
         let (before, after) = (chain.written.flops(), chain.best.flops());
-        let ratio = times(chain.ratio());
         let written = written.map_or_else(String::new, |text| format!(" of `{text}`"));
         let message = format!(
-            "no softmax needs the {rows} × {columns} scores{written}: they take {before}, \
-             multiplying keys with values first {after}, {ratio} times less"
+            "no softmax needs the {} × {} scores{written}: as written it takes {before}, without \
+             scores {after}, {} times less",
+            scores.rows,
+            scores.columns,
+            times(chain.ratio())
         );
         let order = best.map_or_else(
             || "multiply keys with values first".to_owned(),
@@ -36,6 +38,6 @@ fn check(context: &Context<'_>, reporter: &mut Reporter<'_>) {
         );
         let help = format!("{order}, which grows linearly with the sequence");
         let help = help + &remarks(chain);
-        report(context, reporter, saving, message, help);
+        report(context, reporter, saving, scores.user, message, help);
     }
 }

@@ -4,6 +4,7 @@ use rustc_hash::FxHashMap;
 
 use crate::diag::{Level, Safety};
 use crate::facts::chains::{Chain, Rewrite};
+use crate::graph::NodeId;
 use crate::quantity::Flops;
 use crate::rules::{Context, Reporter};
 use crate::source::Span;
@@ -13,6 +14,9 @@ use crate::source::Span;
 const LEAST_FLOPS: u128 = 10_000;
 /// Least ratio of costs, in percent.
 const LEAST_PERCENT: u128 = 110;
+
+/// Most other products of a chain that are shown beside the one reported.
+const SHOWN: usize = 3;
 
 /// The level of what saves that much at each of `instances` places; `None` where it is not worth
 /// a word.
@@ -131,11 +135,12 @@ pub(super) fn savings<'a>(
     savings
 }
 
-/// Reports a saving at its last product, with the other products and the edit.
+/// Reports a saving at the product `node`, with the other products and the edit.
 pub(super) fn report(
     context: &Context<'_>,
     reporter: &mut Reporter<'_>,
     saving: Saving<'_>,
+    node: NodeId,
     message: String,
     help: String,
 ) {
@@ -144,7 +149,7 @@ pub(super) fn report(
         level,
         rewrite,
     } = saving;
-    let place = context.model.node_place(context.spec, chain.root());
+    let place = context.model.node_place(context.spec, node);
     let here = place.span;
     let (largest, then) = (
         chain.largest_intermediate(&chain.written),
@@ -159,12 +164,14 @@ pub(super) fn report(
         let inside = |outer: &Span, inner: &Span| {
             outer.file == inner.file && outer.start <= inner.start && inner.end <= outer.end
         };
-        match span {
-            Some(span) if shown.len() < 4 && !shown.iter().any(|seen| inside(seen, &span)) => {
-                shown.push(span);
-                builder = builder.also(Some(span), "a factor of it");
-            }
-            _ => {}
+        if let Some(span) = span
+            && !shown.iter().any(|seen| inside(seen, &span))
+        {
+            shown.push(span);
+            builder = builder.also(Some(span), "part of the same product");
+        }
+        if shown.len() > SHOWN {
+            break;
         }
     }
     builder = builder.help(help);
