@@ -8,6 +8,7 @@ pub mod chains;
 pub mod cost;
 #[cfg(test)]
 mod fixture;
+pub mod growth;
 pub mod idiom;
 pub mod index;
 pub mod liveness;
@@ -47,6 +48,7 @@ pub struct Facts<'a> {
     storages: OnceCell<storage::Storages>,
     saved: OnceCell<memory::Saved>,
     memory: OnceCell<memory::Memory>,
+    growth: OnceCell<growth::Growth>,
 }
 
 impl<'a> Facts<'a> {
@@ -68,6 +70,7 @@ impl<'a> Facts<'a> {
             storages: OnceCell::new(),
             saved: OnceCell::new(),
             memory: OnceCell::new(),
+            growth: OnceCell::new(),
         }
     }
 
@@ -163,7 +166,17 @@ impl<'a> Facts<'a> {
     pub fn memory(&self) -> &memory::Memory {
         self.memory.get_or_init(|| {
             let ranks = self.batch().data_ranks;
-            memory::Memory::of(self.graph(), self.run(), self.policy(), self.saved(), ranks)
+            let forward = || {
+                let (dtypes, storages) = (self.dtypes(), self.storages());
+                memory::forward_peak(self.graph(), self.liveness(), dtypes, storages)
+            };
+            let (graph, run) = (self.graph(), self.run());
+            memory::Memory::of(graph, run, self.policy(), self.saved(), forward, ranks)
         })
+    }
+
+    /// How cost grows with the sizes of the inputs. Lowers the model three times for each.
+    pub fn growth(&self) -> &growth::Growth {
+        self.growth.get_or_init(|| growth::Growth::of(self))
     }
 }

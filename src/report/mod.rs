@@ -3,11 +3,15 @@
 //! The report is put together from facts and computes nothing of its own but sums by layer. How it
 //! is written down is for `render::capacity`.
 
+mod growth;
 mod layers;
+mod memory;
 
 use serde::Serialize;
 
+pub use growth::{CurvePart, GrowthPart, LayerGrowthPart};
 pub use layers::{LayerRow, OutputType};
+pub use memory::{DevicePart, MemoryPart, MemoryRow, OwnerRow};
 
 use crate::facts::Facts;
 use crate::graph::Graph;
@@ -31,6 +35,10 @@ pub struct CapacityReport {
     pub flops: FlopPart,
     /// What one forward pass moves, op by op, if nothing is fused.
     pub bytes: BytesPart,
+    /// What one device holds.
+    pub memory: MemoryPart,
+    /// How cost grows with the sizes of the inputs.
+    pub growth: Vec<GrowthPart>,
     /// The layers that do something themselves, in order.
     pub layers: Vec<LayerRow>,
     /// Ops of which nothing is known, so that they are in no figure.
@@ -99,7 +107,8 @@ pub struct BytesPart {
 }
 
 impl CapacityReport {
-    /// Puts the report together. `O(nodes + layers)`.
+    /// Puts the report together. `O(nodes + layers)`, three times over for each free dim of the
+    /// inputs.
     pub fn of(facts: &Facts<'_>) -> CapacityReport {
         let (graph, cost) = (facts.graph(), facts.cost());
         let name = facts
@@ -133,6 +142,8 @@ impl CapacityReport {
                 read: cost.read,
                 written: cost.written,
             },
+            memory: MemoryPart::of(facts),
+            growth: growth::rows(facts),
             layers: layers::rows(facts),
             unknown_ops: cost.unknown,
         }

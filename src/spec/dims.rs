@@ -67,6 +67,41 @@ pub struct Dims {
 }
 
 impl Dims {
+    /// The free dims that the value of a dim rests on, itself if it is free; sorted, each once.
+    /// `O(dims + uses)`.
+    pub fn free_dims(&self, name: &str) -> Vec<&SmolStr> {
+        let index: FxHashMap<&str, usize> = self
+            .entries
+            .iter()
+            .enumerate()
+            .map(|(i, dim)| (dim.name.as_str(), i))
+            .collect();
+        let mut seen = vec![false; self.entries.len()];
+        let mut open: Vec<usize> = index.get(name).copied().into_iter().collect();
+        let mut found = Vec::new();
+        while let Some(at) = open.pop() {
+            if std::mem::replace(&mut seen[at], true) {
+                continue;
+            }
+            match &self.entries[at].value {
+                DimValue::Number(_) => found.push(&self.entries[at].name),
+                DimValue::Expression(expression) => {
+                    let names = expression
+                        .nodes()
+                        .iter()
+                        .filter_map(|node| match &node.kind {
+                            NodeKind::Name(name) => index.get(name.as_str()).copied(),
+                            _ => None,
+                        });
+                    open.extend(names);
+                }
+                DimValue::Faulty => {}
+            }
+        }
+        found.sort_unstable();
+        found
+    }
+
     /// Reads the table; values are evaluated later.
     pub(crate) fn read(table: TableRef<'_>, reader: &mut Reader<'_>) -> Dims {
         let mut entries = Vec::new();

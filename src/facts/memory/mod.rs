@@ -6,6 +6,7 @@
 //! for how parts are divided; pipeline stages are taken to be equal. Not in the sum, see
 //! [`LEFT_OUT`].
 
+mod forward;
 mod optimizer;
 mod plan;
 mod saved;
@@ -14,6 +15,7 @@ mod tests;
 
 use std::fmt;
 
+pub use forward::{ForwardPeak, forward_peak};
 pub use optimizer::{state_bytes, state_name};
 pub use plan::{Degrees, Split};
 pub use saved::{Kept, KeptKind, Recomputed, Saved};
@@ -56,6 +58,8 @@ pub enum MemoryKind {
     Recomputed,
     /// Layers whose sharded parameters are gathered to be used.
     Gathered,
+    /// Where nothing is kept for a backward pass: the most that lives at once of the forward pass.
+    Forward,
 }
 
 impl MemoryKind {
@@ -74,6 +78,7 @@ impl MemoryKind {
             MemoryKind::WeightCasts => "casts of weights",
             MemoryKind::Recomputed => "recomputed activations",
             MemoryKind::Gathered => "gathered layers",
+            MemoryKind::Forward => "forward pass",
         }
     }
 }
@@ -119,7 +124,16 @@ pub struct Memory {
 
 impl Memory {
     /// Adds up what there is. `O(nodes + parameters)`.
-    pub fn of(graph: &Graph, run: &Run, policy: &Policy, saved: &Saved, data_ranks: u64) -> Memory {
+    ///
+    /// `forward` is asked only where nothing is kept for a backward pass.
+    pub fn of(
+        graph: &Graph,
+        run: &Run,
+        policy: &Policy,
+        saved: &Saved,
+        forward: impl FnOnce() -> ForwardPeak,
+        data_ranks: u64,
+    ) -> Memory {
         let degrees = Degrees::of(run, data_ranks);
         let split = Split::of(graph, degrees.tensor);
         let sum = Sum {
@@ -137,7 +151,10 @@ impl Memory {
         };
         sum.states(&mut memory);
         sum.inputs(&mut memory);
-        sum.activations(saved, &mut memory);
+        match saved.kept.is_empty() {
+            true => sum.forward(forward(), &mut memory),
+            false => sum.activations(saved, &mut memory),
+        }
         memory.total = memory.parts.iter().map(|part| part.bytes).sum();
         memory
     }
@@ -362,6 +379,15 @@ impl Sum<'_> {
             KeptKind::WeightCast => whole,
             KeptKind::Activation | KeptKind::Input => whole.div_ceil(degrees.context),
         }
+    }
+
+    /// What a forward pass without gradients holds, on one of the devices that split the sequence.
+    fn forward(&self, peak: ForwardPeak, memory: &mut Memory) {
+        let Some(node) = peak.node else { return };
+        let bytes = peak.bytes.div_ceil(self.degrees.context);
+        let path = self.graph.layer_path(self.graph.node(node).layer);
+        let how = format!("tensors alive at once, in `{path}`");
+        memory.add(MemoryKind::Forward, bytes, how);
     }
 
     fn activations(&self, saved: &Saved, memory: &mut Memory) {

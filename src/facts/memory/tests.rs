@@ -49,7 +49,8 @@ fn one_device_holds_the_sum_of_its_parts() {
     insta::assert_snapshot!(shown(&serving), @r"
     parameters: 16384 (float32)
     inputs: 2048 (one micro-batch)
-    total: 18432
+    forward pass: 2048 (tensors alive at once, in `a`)
+    total: 20480
     ");
 }
 
@@ -191,4 +192,49 @@ fn a_name_that_is_not_there_is_a_fault() {
     read(loaded, &mut sink);
     let messages: Vec<_> = sink.findings().iter().map(|f| f.message.as_str()).collect();
     assert_eq!(messages, ["there is no block or layer `b` to recompute"]);
+}
+
+/// Guards the lives of tensors in a forward pass: a view keeps its storage, an output stays, and
+/// everything else ends with its last use. `a` and `b` live at once, then `b` and the sum, whose
+/// transpose is a view, then the two outputs.
+#[test]
+fn a_forward_pass_holds_what_is_still_needed() {
+    let peak = |outputs: &str, layers: &str| {
+        let text = format!(
+            "spec = 1\n[model]\nmode = \"inference\"\noutputs = {outputs}\n[inputs]\nx = [32, 32]\n{layers}"
+        );
+        memory(&text).part(MemoryKind::Forward).0 / (4 * 32 * 32)
+    };
+    let layer = |name: &str, formula: &str| {
+        format!("[[layers]]\nname = \"{name}\"\nformula = \"{formula}\"\n")
+    };
+    for (outputs, formulas, expected) in [
+        (
+            "[\"c\"]",
+            vec![("a", "exp(x)"), ("b", "exp(a)"), ("c", "exp(b)")],
+            2,
+        ),
+        (
+            "[\"c\"]",
+            vec![("a", "exp(x)"), ("b", "exp(a)"), ("c", "a + b")],
+            3,
+        ),
+        (
+            "[\"c\"]",
+            vec![("a", "exp(x)"), ("b", "a.T"), ("c", "exp(b)")],
+            2,
+        ),
+        (
+            "[\"a\", \"c\"]",
+            vec![("a", "exp(x)"), ("b", "exp(a)"), ("c", "exp(b)")],
+            3,
+        ),
+        ("[\"c\"]", vec![("unused", "exp(x)"), ("c", "exp(x)")], 1),
+    ] {
+        let layers: String = formulas
+            .iter()
+            .map(|(name, formula)| layer(name, formula))
+            .collect();
+        assert_eq!(peak(outputs, &layers), expected, "{layers}");
+    }
 }

@@ -3,6 +3,7 @@
 use std::fmt::Write;
 
 use super::CapacityRenderer;
+use super::parts::{device_line, growth_lines, left_out_line, memory_lines, owner_lines};
 use super::rows::{lines, totals};
 use crate::render::Layout;
 use crate::report::CapacityReport;
@@ -28,6 +29,25 @@ impl CapacityRenderer for Markdown {
         for (name, value) in totals(report) {
             let _ = writeln!(text, "| {} | {} |", name.trim(), escape(&value));
         }
+        let memory = &report.memory;
+        text.push_str("\n| memory of one device | bytes | share | |\n|---|--:|--:|---|\n");
+        table(&mut text, memory_lines(memory));
+        for line in [Some(left_out_line(memory)), device_line(memory)]
+            .into_iter()
+            .flatten()
+        {
+            let _ = writeln!(text, "\n{}", escape(&line));
+        }
+        let owners = owner_lines(memory);
+        if !owners.is_empty() {
+            text.push_str("\n| kept for the backward pass by | bytes | share |\n|---|--:|--:|\n");
+            table(&mut text, owners);
+        }
+        let growth = growth_lines(report);
+        if !growth.is_empty() {
+            text.push_str("\n| twice the | now | arithmetic | memory | |\n|---|--:|--:|--:|---|\n");
+            table(&mut text, growth);
+        }
         text.push_str("\n| layer | op | output | parameters | forward |\n|---|---|---|--:|--:|\n");
         for line in lines(report) {
             let _ = writeln!(
@@ -41,6 +61,14 @@ impl CapacityRenderer for Markdown {
             );
         }
         text
+    }
+}
+
+/// Rows of a table.
+fn table<const N: usize>(text: &mut String, lines: Vec<[String; N]>) {
+    for line in lines {
+        let cells = line.map(|cell| escape(&cell));
+        let _ = writeln!(text, "| {} |", cells.join(" | "));
     }
 }
 

@@ -2,6 +2,7 @@
 
 mod json;
 mod markdown;
+mod parts;
 mod rows;
 mod text;
 
@@ -31,8 +32,10 @@ mod tests {
     const SPEC: &str = r#"spec = 1
 [model]
 name = "two of a kind"
+[dims]
+batch = 8
 [inputs]
-x = [8, 16]
+x = ["batch", 16]
 [params]
 scale = [16]
 [blocks.pair]
@@ -45,6 +48,11 @@ repeat = 3
 [[layers]]
 name = "out"
 formula = "h * scale"
+[train]
+micro_batch = "batch"
+optimizer = "adamw"
+[cluster]
+device = "a100-80gb-sxm"
 "#;
 
     /// Every format has a name of its own and a snapshot of one report.

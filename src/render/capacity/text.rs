@@ -5,7 +5,8 @@ use std::fmt::Write;
 use comfy_table::{CellAlignment, ContentArrangement, Table, presets};
 
 use super::CapacityRenderer;
-use super::rows::{lines, totals};
+use super::parts::{device_line, growth_lines, left_out_line, memory_lines, owner_lines};
+use super::rows::{Line, lines, totals};
 use crate::quantity::Flops;
 use crate::render::Layout;
 use crate::report::CapacityReport;
@@ -19,7 +20,7 @@ impl CapacityRenderer for Text {
         "text"
     }
 
-    fn to_text(&self, report: &CapacityReport, _layout: Layout) -> String {
+    fn to_text(&self, report: &CapacityReport, layout: Layout) -> String {
         let mut text = String::new();
         let name = if report.model.name.is_empty() {
             "model"
@@ -39,37 +40,72 @@ impl CapacityRenderer for Text {
         for (name, value) in totals(report) {
             let _ = writeln!(text, "{name:<26} {value}");
         }
+        let (memory, width) = (&report.memory, Some(layout.width));
+        let header = ["memory of one device", "bytes", "share", ""];
+        let _ = write!(
+            text,
+            "\n{}",
+            columns(width, header, memory_lines(memory), &[1, 2])
+        );
+        for line in [Some(left_out_line(memory)), device_line(memory)] {
+            for line in line.iter().flat_map(|line| wrapped(line, layout.width)) {
+                let _ = writeln!(text, "{line}");
+            }
+        }
+        let owners = owner_lines(memory);
+        if !owners.is_empty() {
+            let header = ["kept for the backward pass by", "bytes", "share"];
+            let _ = write!(text, "\n{}", columns(width, header, owners, &[1, 2]));
+        }
+        let growth = growth_lines(report);
+        if !growth.is_empty() {
+            let header = ["twice the", "now", "arithmetic", "memory", ""];
+            let _ = write!(text, "\n{}", columns(width, header, growth, &[1, 2, 3]));
+        }
         let _ = write!(text, "\n{}", layer_table(report));
         text
     }
 }
 
-fn layer_table(report: &CapacityReport) -> String {
+/// A sentence in lines of at most that many columns, as far as its words allow.
+fn wrapped(sentence: &str, width: usize) -> Vec<String> {
+    let mut lines: Vec<String> = Vec::new();
+    for word in sentence.split(' ') {
+        match lines.last_mut() {
+            Some(line) if line.chars().count() + 1 + word.chars().count() <= width => {
+                line.push(' ');
+                line.push_str(word);
+            }
+            _ => lines.push(word.to_owned()),
+        }
+    }
+    lines
+}
+
+/// A table without lines, whose cells are broken to fit a width if there is one; the columns `right`
+/// are flush right.
+fn columns<const N: usize>(
+    width: Option<usize>,
+    header: [&str; N],
+    lines: Vec<[String; N]>,
+    right: &[usize],
+) -> String {
     let mut table = Table::new();
     table
         .load_style(presets::NOTHING)
         .set_content_arrangement(ContentArrangement::Disabled)
-        .set_header(["layer", "op", "output", "parameters", "forward", "share"]);
-    let whole = report.flops.forward.as_f64();
-    for line in lines(report) {
-        let share = if line.flops == Flops(0) {
-            String::new()
-        } else {
-            format!("{:.1} %", 100.0 * line.flops.as_f64() / whole)
-        };
-        let nothing = |text: String, empty: bool| if empty { String::new() } else { text };
-        table.add_row([
-            line.path,
-            line.op,
-            line.output,
-            nothing(line.parameters.to_string(), line.parameters.get() == 0),
-            nothing(line.flops.to_string(), line.flops == Flops(0)),
-            share,
-        ]);
+        .set_header(header);
+    if let Some(width) = width {
+        table
+            .set_content_arrangement(ContentArrangement::Dynamic)
+            .set_width(width.clamp(40, 1000) as u16);
+    }
+    for line in lines {
+        table.add_row(line);
     }
     for (index, column) in table.column_iter_mut().enumerate() {
         column.set_padding((0, 2));
-        if index >= 3 {
+        if right.contains(&index) {
             column.set_cell_alignment(CellAlignment::Right);
         }
     }
@@ -79,4 +115,27 @@ fn layer_table(report: &CapacityReport) -> String {
         text.push('\n');
     }
     text
+}
+
+fn layer_table(report: &CapacityReport) -> String {
+    let whole = report.flops.forward.as_f64();
+    let row = |line: Line| {
+        let share = if line.flops == Flops(0) {
+            String::new()
+        } else {
+            format!("{:.1} %", 100.0 * line.flops.as_f64() / whole)
+        };
+        let nothing = |text: String, empty: bool| if empty { String::new() } else { text };
+        [
+            line.path,
+            line.op,
+            line.output,
+            nothing(line.parameters.to_string(), line.parameters.get() == 0),
+            nothing(line.flops.to_string(), line.flops == Flops(0)),
+            share,
+        ]
+    };
+    let rows = lines(report).into_iter().map(row).collect();
+    let header = ["layer", "op", "output", "parameters", "forward", "share"];
+    columns(None, header, rows, &[3, 4, 5])
 }

@@ -1,0 +1,127 @@
+//! The report's part about memory: what one device holds, whose activations those are, and
+//! whether the device of the cluster holds it.
+
+use rustc_hash::FxHashMap;
+use serde::Serialize;
+
+use crate::device::Catalogue;
+use crate::facts::Facts;
+use crate::facts::memory::LEFT_OUT;
+use crate::graph::{DefinitionId, LayerId};
+use crate::quantity::Bytes;
+
+/// Layers that are named as owners of activations.
+const OWNERS: usize = 10;
+
+/// What one device holds.
+#[derive(Debug, Clone, Serialize)]
+pub struct MemoryPart {
+    /// Whether it trains, rather than serves.
+    pub training: bool,
+    /// The sum of the parts.
+    pub total: Bytes,
+    /// The parts, those of nothing left out.
+    pub parts: Vec<MemoryRow>,
+    /// The layers that keep most for the backward pass, the largest first.
+    pub owners: Vec<OwnerRow>,
+    /// What the sum leaves out.
+    pub leaves_out: &'static str,
+    /// The device that is to hold it, if the spec names one that is known.
+    pub device: Option<DevicePart>,
+}
+
+/// A part of the sum.
+#[derive(Debug, Clone, Serialize)]
+pub struct MemoryRow {
+    /// What for: `optimizer state`.
+    pub kind: &'static str,
+    /// How much on one device.
+    pub bytes: Bytes,
+    /// How it comes about.
+    pub how: String,
+}
+
+/// The activations of a layer, all its repetitions together.
+#[derive(Debug, Clone, Serialize)]
+pub struct OwnerRow {
+    /// The path of the first instance.
+    pub path: String,
+    /// Instances that keep something.
+    pub instances: u64,
+    /// Bytes that they are the first to keep, for one micro-batch.
+    pub bytes: Bytes,
+}
+
+/// How the device of the cluster compares.
+#[derive(Debug, Clone, Serialize)]
+pub struct DevicePart {
+    /// The name in the catalogue.
+    pub name: String,
+    /// Devices of the cluster.
+    pub count: u64,
+    /// What a framework sees of its memory.
+    pub usable: Bytes,
+    /// The total as a share of that.
+    pub share: f64,
+    /// Whether the total is within it.
+    pub fits: bool,
+}
+
+impl MemoryPart {
+    pub(super) fn of(facts: &Facts<'_>) -> MemoryPart {
+        let (graph, memory) = (facts.graph(), facts.memory());
+        let parts = memory.parts.iter().map(|part| MemoryRow {
+            kind: part.kind.name(),
+            bytes: part.bytes,
+            how: part.how.clone(),
+        });
+        MemoryPart {
+            training: graph.training,
+            total: memory.total,
+            parts: parts.collect(),
+            owners: owners(facts),
+            leaves_out: LEFT_OUT,
+            device: device(facts, memory.total),
+        }
+    }
+}
+
+fn owners(facts: &Facts<'_>) -> Vec<OwnerRow> {
+    let graph = facts.graph();
+    let mut sums: FxHashMap<DefinitionId, (LayerId, u64, Bytes)> = FxHashMap::default();
+    for owner in &facts.memory().owners {
+        let definition = graph.layer(owner.layer).definition;
+        let (first, instances, bytes) =
+            sums.entry(definition)
+                .or_insert((owner.layer, 0, Bytes::ZERO));
+        *first = (*first).min(owner.layer);
+        *instances += 1;
+        *bytes += owner.bytes;
+    }
+    let mut sums: Vec<_> = sums.into_values().collect();
+    sums.sort_by_key(|&(first, _, bytes)| (std::cmp::Reverse(bytes), first));
+    sums.into_iter()
+        .take(OWNERS)
+        .map(|(first, instances, bytes)| OwnerRow {
+            path: graph.layer_path(first),
+            instances,
+            bytes,
+        })
+        .collect()
+}
+
+fn device(facts: &Facts<'_>, total: Bytes) -> Option<DevicePart> {
+    let cluster = &facts.run().cluster;
+    // An unknown name was reported when the spec was read.
+    let device = Catalogue::embedded()
+        .find(cluster.device.value.as_ref()?)
+        .ok()?;
+    let usable = device.memory_usable();
+    Some(DevicePart {
+        name: device.id.clone(),
+        count: cluster.devices(),
+        usable,
+        share: total.as_f64() / usable.as_f64(),
+        fits: total <= usable,
+    })
+}
