@@ -30,7 +30,11 @@ impl CapacityRenderer for Markdown {
             let _ = writeln!(text, "| {} | {} |", name.trim(), escape(&value));
         }
         let memory = &report.memory;
-        text.push_str("\n| memory of one device | bytes | share | |\n|---|--:|--:|---|\n");
+        let what = match memory.training {
+            true => "held in training",
+            false => "held in inference",
+        };
+        let _ = writeln!(text, "\n| {what} | bytes | share | |\n|---|--:|--:|---|");
         table(&mut text, memory_lines(memory));
         for line in [Some(left_out_line(memory)), device_line(memory)]
             .into_iter()

@@ -41,7 +41,11 @@ impl CapacityRenderer for Text {
             let _ = writeln!(text, "{name:<26} {value}");
         }
         let (memory, width) = (&report.memory, Some(layout.width));
-        let header = ["memory of one device", "bytes", "share", ""];
+        let what = match memory.training {
+            true => "held in training",
+            false => "held in inference",
+        };
+        let header = [what, "bytes", "share", ""];
         let _ = write!(
             text,
             "\n{}",
