@@ -127,7 +127,7 @@ impl<'a> Facts<'a> {
     /// Ranges of values.
     pub fn ranges(&self) -> &ranges::Ranges {
         self.ranges
-            .get_or_init(|| ranges::Ranges::of(self.spec, self.model, self.values()))
+            .get_or_init(|| ranges::Ranges::of(self.spec, self.model, self.values(), self.dtypes()))
     }
 
     /// Strength of signal and gradient at initialisation.

@@ -7,6 +7,7 @@
 
 use smallvec::SmallVec;
 
+use super::precision::NodeDtypes;
 use super::ranges::{Ranges, opmath};
 use crate::graph::{Graph, Node, NodeId, TensorId, TensorKind};
 use crate::ops::Call;
@@ -31,6 +32,7 @@ impl Witness {
     /// its result. `O(64 calls · 4³ corners)` at most.
     pub fn find(
         graph: &Graph,
+        dtypes: &NodeDtypes,
         ranges: &Ranges,
         node: NodeId,
         fails: impl Fn(&[f64], f64) -> bool,
@@ -50,8 +52,8 @@ impl Witness {
             let mut value = f64::NAN;
             for &id in &nodes {
                 let node = graph.node(id);
-                operands = operands_of(graph, node, &values)?;
-                value = run(graph, node, &operands)?;
+                operands = operands_of(graph, dtypes, node, &values)?;
+                value = run(graph, dtypes, node, &operands)?;
                 values.push((node.first_output, value));
             }
             fails(&operands, value).then_some(Witness {
@@ -134,34 +136,36 @@ fn corners(ranges: &Ranges, input: TensorId) -> SmallVec<[f64; 4]> {
 
 fn operands_of(
     graph: &Graph,
+    dtypes: &NodeDtypes,
     node: &Node,
     values: &[(TensorId, f64)],
 ) -> Option<SmallVec<[f64; 3]>> {
-    let format = opmath(graph.ty(node.first_output).dtype);
+    let format = opmath(dtypes.tensor(graph, node.first_output));
     node.arguments
         .iter()
-        .map(|&argument| {
+        .enumerate()
+        .map(|(position, &argument)| {
             if !argument.is_present() {
                 return Some(f64::NAN);
             }
-            match graph.constant(argument) {
-                Some(value) => Some(format.map_or(value, |format| format.round(value))),
-                None => values
-                    .iter()
-                    .find(|(tensor, _)| *tensor == argument)
-                    .map(|(_, value)| *value),
+            if let Some(value) = graph.constant(argument) {
+                return Some(format.map_or(value, |format| format.round(value)));
             }
+            let (_, value) = values.iter().find(|(tensor, _)| *tensor == argument)?;
+            // The copy that autocast hands the op.
+            let own = dtypes.operand(graph, node, position).float_format();
+            Some(own.map_or(*value, |format| format.round(*value)))
         })
         .collect()
 }
 
 /// The value of every element of a node's output, from those of its operands.
-fn run(graph: &Graph, node: &Node, operands: &[f64]) -> Option<f64> {
+fn run(graph: &Graph, dtypes: &NodeDtypes, node: &Node, operands: &[f64]) -> Option<f64> {
     let exact = graph.with_call(node, |call| match node.op.element {
         Some(element) => Some(element(call, operands)),
         None => uniform(call, operands),
     })?;
-    let dtype = graph.ty(node.first_output).dtype;
+    let dtype = dtypes.tensor(graph, node.first_output);
     Some(match (dtype.float_format(), dtype.integer_range()) {
         (Some(format), _) => format.round(exact),
         (None, Some((low, high))) => {
@@ -214,6 +218,7 @@ fn uniform(call: &Call, operands: &[f64]) -> Option<f64> {
 mod tests {
     use super::*;
     use crate::facts::fixture::lowered;
+    use crate::facts::precision::Policy;
     use crate::facts::values::Values;
 
     /// A witness for the last node's result not being finite.
@@ -224,9 +229,11 @@ mod tests {
              [[layers]]\nformula = \"{formula}\"\n[[layers]]\nformula = \"u @ w\"\n"
         ));
         let graph = &model.graph;
-        let ranges = Ranges::of(&spec, &model, &Values::of(graph));
+        let policy = Policy::of(&spec.run, model.dtype);
+        let dtypes = NodeDtypes::of(graph, &policy);
+        let ranges = Ranges::of(&spec, &model, &Values::of(graph), &dtypes);
         let node = NodeId(graph.dag.node_count() as u32 - 2);
-        Witness::find(graph, &ranges, node, |_, value| !value.is_finite()).map_or_else(
+        Witness::find(graph, &dtypes, &ranges, node, |_, value| !value.is_finite()).map_or_else(
             || "none".to_owned(),
             |witness| {
                 format!(

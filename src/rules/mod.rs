@@ -3,6 +3,7 @@
 //! A rule is two files: `<group>/<rule>.rs` with its static data and its `check` function, and
 //! `specs/rules/<group>/<rule>.md`, which is its page, the text of `explain`, and an executed test.
 
+mod conditioning;
 mod cost;
 mod data;
 mod distributed;
@@ -22,6 +23,7 @@ use crate::source::suggest;
 
 /// Every group's rules, by the name of its folder.
 pub static GROUPS: &[(&str, &[&Rule])] = &[
+    ("conditioning", conditioning::RULES),
     ("cost", cost::RULES),
     ("data", data::RULES),
     ("distributed", distributed::RULES),

@@ -55,12 +55,11 @@ pub fn epsilon(dtype: Dtype) -> &'static str {
     }
 }
 
-/// The element type of a node's first output, if it is a float: its name and format.
+/// The element type of a node's first output as it runs, under autocast too, if that is a float,
+/// and its format.
 pub fn float_of(context: &Context<'_>, node: NodeId) -> Option<(Dtype, &'static FloatFormat)> {
-    let dtype = context
-        .graph
-        .ty(context.graph.node(node).first_output)
-        .dtype;
+    let output = context.graph.node(node).first_output;
+    let dtype = context.facts.dtypes().tensor(context.graph, output);
     Some((dtype, dtype.float_format()?))
 }
 
@@ -136,7 +135,9 @@ impl Evidence {
         let sound = |operands: &[f64], value: f64| {
             operands.iter().all(|operand| operand.is_finite()) && fails(operands, value)
         };
-        if let Some(witness) = Witness::find(context.graph, ranges, node, sound) {
+        if let Some(witness) =
+            Witness::find(context.graph, context.facts.dtypes(), ranges, node, sound)
+        {
             return Evidence::Witness(witness);
         }
         let known = ranges.known(tensor);

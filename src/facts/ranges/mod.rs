@@ -5,7 +5,8 @@
 //! intervals alone cannot see (`relation`), and its ends are rounded as the element type rounds:
 //! rounding never falls, so what lies between the ends before lies between them after. Reductions
 //! and products get slack for the rounding of each step, `n·u` of the greatest magnitude; where
-//! the type is a half, for accumulation in float32.
+//! the type is a half, for accumulation in float32. The types are those at which ops run, under
+//! `torch.autocast` too.
 //!
 //! What is left out: elementary functions are taken to be rounded correctly, and where an operand
 //! has no bound, the result is taken not to overflow. Where an operation may make an infinity or
@@ -21,6 +22,7 @@ use smallvec::SmallVec;
 use smol_str::SmolStr;
 
 use super::idiom::Idioms;
+use super::precision::NodeDtypes;
 use super::values::Values;
 use crate::graph::{Graph, TensorId, TensorKind};
 use crate::lower::Model;
@@ -74,7 +76,7 @@ pub struct Ranges {
 
 impl Ranges {
     /// Propagates ranges through a model. `O(nodes + operands)`.
-    pub fn of(spec: &Spec, model: &Model, values: &Values) -> Ranges {
+    pub fn of(spec: &Spec, model: &Model, values: &Values, dtypes: &NodeDtypes) -> Ranges {
         let graph = &model.graph;
         let mut ranges = Ranges {
             known: vec![Known::NOTHING; graph.types.len()],
@@ -88,8 +90,10 @@ impl Ranges {
             }
             operands.clear();
             let (mut declared, mut tainted) = (true, false);
-            let opmath = opmath(graph.ty(node.first_output).dtype);
-            for &argument in &node.arguments {
+            let opmath = opmath(dtypes.tensor(graph, node.first_output));
+            // A copy in a lower type, as autocast hands it to the op, may overflow by itself.
+            let mut overflows = false;
+            for (position, &argument) in node.arguments.iter().enumerate() {
                 if !argument.is_present() {
                     operands.push(Interval::ANYTHING);
                     continue;
@@ -97,21 +101,27 @@ impl Ranges {
                 let known = ranges.operand(graph, argument, opmath);
                 declared &= known.declared;
                 tainted |= known.tainted || known.interval.non_finite;
-                operands.push(Interval {
+                let mut interval = Interval {
                     non_finite: false,
                     ..known.interval
-                });
+                };
+                if dtypes.is_cast(graph, node, position) {
+                    interval = rounded(interval, dtypes.operand(graph, node, position));
+                    overflows |= interval.non_finite;
+                    interval.non_finite = false;
+                }
+                operands.push(interval);
             }
             let (image, moves) = graph.with_call(node, |call| {
                 let image = (node.op.interval)(call, &operands);
-                (slackened(call, &operands, image), moves(call))
+                (slackened(call, opmath, &operands, image), moves(call))
             });
             // From bounded operands an unbounded end comes only by passing float64's own limit.
             let bounded = operands.iter().all(Interval::is_bounded);
-            let image = relation::refine(&idioms, &ranges, node, image);
-            let image = image.or_non_finite(bounded && !image.is_bounded());
+            let image = relation::refine(&idioms, &ranges, node, opmath, image);
+            let image = image.or_non_finite(overflows || bounded && !image.is_bounded());
             for (position, output) in node.outputs().enumerate() {
-                let dtype = graph.ty(output).dtype;
+                let dtype = dtypes.tensor(graph, output);
                 ranges.known[output.0 as usize] = if position == 0 || moves {
                     Known {
                         interval: rounded(image, dtype),
@@ -240,8 +250,12 @@ fn moves(call: &Call) -> bool {
 }
 
 /// A range with slack for the rounding of every step of a sum or product of many terms.
-fn slackened(call: &Call, operands: &[Interval], image: Interval) -> Interval {
-    let format = call.output().and_then(|output| opmath(output.dtype));
+fn slackened(
+    call: &Call,
+    format: Option<&FloatFormat>,
+    operands: &[Interval],
+    image: Interval,
+) -> Interval {
     let (Some(format), None) = (format, call.op.element) else {
         // Element functions are rounded once, which `rounded` does.
         return image;

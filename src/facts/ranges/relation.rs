@@ -4,25 +4,27 @@
 //! of these at least 1. Each relation here holds in floating point too, not only for reals; that
 //! is said where it is not plain.
 
-use super::{Ranges, opmath};
+use super::Ranges;
 use crate::facts::idiom::Idioms;
 use crate::graph::{Node, TensorId};
-use crate::tensor::Interval;
+use crate::tensor::{FloatFormat, Interval};
 
-/// The range of a node's first output, cut by what relations say.
+/// The range of a node's first output, cut by what relations say. `format` is the one that the op
+/// computes in.
 pub(super) fn refine(
     idioms: &Idioms<'_>,
     ranges: &Ranges,
     node: &Node,
+    format: Option<&FloatFormat>,
     image: Interval,
 ) -> Interval {
     let bound = match node.op.name {
         "sub" => difference(idioms, ranges, node),
         "mul" => product(idioms, ranges, node),
-        "div" => quotient(idioms, node),
+        "div" => quotient(idioms, node, format),
         "sum" | "amax" => sum_of_shifted(idioms, node),
         "einsum" | "dot" => paired_with_itself(idioms, node),
-        "where" => guarded(idioms, ranges, node),
+        "where" => guarded(idioms, ranges, node, format),
         _ => None,
     };
     bound.map_or(image, |bound| image.clamped(bound.low, bound.high))
@@ -86,7 +88,7 @@ fn product(idioms: &Idioms<'_>, ranges: &Ranges, node: &Node) -> Option<Interval
 }
 
 /// An element over the norm, or over the sum of magnitudes, of a slice that it is in.
-fn quotient(idioms: &Idioms<'_>, node: &Node) -> Option<Interval> {
+fn quotient(idioms: &Idioms<'_>, node: &Node, format: Option<&FloatFormat>) -> Option<Interval> {
     let [a, b] = node.arguments[..] else {
         return None;
     };
@@ -96,7 +98,7 @@ fn quotient(idioms: &Idioms<'_>, node: &Node) -> Option<Interval> {
     {
         return None;
     }
-    let unit = opmath(idioms.graph.ty(node.first_output).dtype)?.unit_roundoff();
+    let unit = format?.unit_roundoff();
     // What is added to a norm or sum only makes the quotient smaller.
     let (whole, _) = idioms
         .plus_number(idioms.bare(b))
@@ -146,7 +148,12 @@ fn paired_with_itself(idioms: &Idioms<'_>, node: &Node) -> Option<Interval> {
 }
 
 /// `where(x > c, x, y)`: the branch that is taken obeys the condition.
-fn guarded(idioms: &Idioms<'_>, ranges: &Ranges, node: &Node) -> Option<Interval> {
+fn guarded(
+    idioms: &Idioms<'_>,
+    ranges: &Ranges,
+    node: &Node,
+    format: Option<&FloatFormat>,
+) -> Option<Interval> {
     let [condition, taken, other] = node.arguments[..] else {
         return None;
     };
@@ -154,7 +161,6 @@ fn guarded(idioms: &Idioms<'_>, ranges: &Ranges, node: &Node) -> Option<Interval
     let [a, b] = comparison.arguments[..] else {
         return None;
     };
-    let format = opmath(idioms.graph.ty(node.first_output).dtype);
     let branch = |of: TensorId, holds: bool| {
         let range = ranges.operand(idioms.graph, of, format).assuming_finite();
         let (bound, name) = match (idioms.constant(a), idioms.constant(b)) {

@@ -25,7 +25,9 @@ fn spec(formula: &str, dtype: &str, inputs: &[(&str, Option<(f64, f64)>)]) -> St
 fn ranges_of(text: &str) -> (crate::lower::Model, Ranges) {
     let (spec, model) = lowered(text);
     let values = Values::of(&model.graph);
-    let ranges = Ranges::of(&spec, &model, &values);
+    let policy = crate::facts::precision::Policy::of(&spec.run, model.dtype);
+    let dtypes = NodeDtypes::of(&model.graph, &policy);
+    let ranges = Ranges::of(&spec, &model, &values, &dtypes);
     (model, ranges)
 }
 

@@ -7,7 +7,7 @@ use crate::rules::epsilon::zero::WITH_EPSILON;
 use crate::rules::shared_edit::Part;
 use crate::rules::shared_numeric::{epsilon, float_of, number, written};
 use crate::rules::{Check, Context, FixKind, Reporter, Rule};
-use crate::spec::run::{OptimizerKind, PrecisionPreset};
+use crate::spec::run::OptimizerKind;
 use crate::tensor::{Dtype, FloatFormat};
 
 /// The rule.
@@ -163,12 +163,8 @@ fn check_optimizer(context: &Context<'_>, reporter: &mut Reporter<'_>) {
                 | OptimizerKind::Lamb
         )
     );
-    let preset = match train.precision.preset.get() {
-        Some(PrecisionPreset::Float16) => Some(Dtype::Float16),
-        _ => None,
-    };
-    let state = train.precision.optimizer.get().or(preset);
-    let Some((dtype, format)) = state.and_then(|dtype| Some((dtype, dtype.float_format()?))) else {
+    let dtype = context.facts.policy().optimizer.value;
+    let Some(format) = dtype.float_format() else {
         return;
     };
     let eps = &train.optimizer.eps;

@@ -60,11 +60,15 @@ pub(super) fn is_reached(
     tensor: TensorId,
     wrong: impl Fn(f64) -> bool,
 ) -> bool {
-    let (graph, ranges) = (context.graph, context.facts.ranges());
+    let (graph, dtypes, ranges) = (
+        context.graph,
+        context.facts.dtypes(),
+        context.facts.ranges(),
+    );
     let content = context.facts.idioms().content(tensor);
     match graph.producer(content) {
         None => true,
-        Some(node) => Witness::find(graph, ranges, node, |_, value| wrong(value)).is_some(),
+        Some(node) => Witness::find(graph, dtypes, ranges, node, |_, value| wrong(value)).is_some(),
     }
 }
 

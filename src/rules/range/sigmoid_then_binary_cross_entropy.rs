@@ -47,7 +47,10 @@ fn check_loss(context: &Context<'_>, id: NodeId, reporter: &mut Reporter<'_>) {
     let Some(sigmoid) = sigmoid(&idioms, input) else {
         return;
     };
-    let dtype = context.graph.ty(sigmoid.first_output).dtype;
+    let dtype = context
+        .facts
+        .dtypes()
+        .tensor(context.graph, sigmoid.first_output);
     let Some(format) = dtype.float_format() else {
         return;
     };
