@@ -43,7 +43,15 @@ fn check(context: &Context<'_>, reporter: &mut Reporter<'_>) {
                      {ratio} times less",
                     chain.operands.len()
                 ),
-                "group the factors, or multiply them with `torch.linalg.multi_dot`".to_owned(),
+                match chain
+                    .operands
+                    .iter()
+                    .all(|operand| operand.batch.rank() == 0)
+                {
+                    true => "group the factors, or multiply them with `torch.linalg.multi_dot`",
+                    false => "group the factors",
+                }
+                .to_owned(),
             ),
         };
         let help = help + &remarks(chain);
