@@ -1,3 +1,5 @@
+//! Cases and laws of chains in graphs.
+
 use insta::assert_snapshot;
 
 use super::{Chains, listing};
