@@ -29,7 +29,7 @@ pub fn generated_spec(layers: usize) -> String {
                 spec,
                 "[[layers]]\nname = \"{name}\"\nop = \"gelu\"\nin = \"{last}\"\napproximate = \"tanh\"\n\n"
             ),
-            3 => write!(
+            4 => write!(
                 spec,
                 "[[layers]]\nname = \"{name}\"\nop = \"dropout\"\nin = [\"{last}\"]\np = 0.1\n\n"
             ),

@@ -1,5 +1,7 @@
 //! `gradient/vanishing`: see its page.
 
+use rustc_hash::FxHashSet;
+
 use super::shared_flow::{DECADES, Flow, activation, init_name, is_rectifier, norm, saturates};
 use crate::diag::{Confidence, Edit, Level, Safety};
 use crate::graph::{DefinitionId, NodeId};
@@ -99,7 +101,7 @@ fn crossed(layer: Option<String>, first: &str) -> String {
 /// Kaiming's initialisation for all layers before a rectifier that have none of their own.
 fn kaiming(context: &Context<'_>) -> Vec<Edit> {
     let graph = context.graph;
-    let mut done: Vec<DefinitionId> = Vec::new();
+    let mut done: FxHashSet<DefinitionId> = FxHashSet::default();
     let mut edits = Vec::new();
     for weight in context.facts.signal().weights() {
         let node = graph.node(weight.node);
@@ -111,7 +113,7 @@ fn kaiming(context: &Context<'_>) -> Vec<Edit> {
             continue;
         }
         if activation(graph, weight.node).is_some_and(|(_, node)| is_rectifier(node)) {
-            done.push(definition);
+            done.insert(definition);
             let value = "\"kaiming_normal\"";
             edits.extend(add_key(context.spec, definition, "init", value));
         }
