@@ -190,10 +190,16 @@ fn guarded(text: &str, run: impl FnOnce(&str) + std::panic::UnwindSafe) {
     }
 }
 
-/// How many inputs; `ROBUSTNESS=100000` for more.
-fn rounds(default: usize) -> usize {
-    std::env::var("ROBUSTNESS")
-        .ok()
+/// How many inputs of each kind: few in a debug build, 25,000 in a release build, or as many as
+/// `ROBUSTNESS` says.
+fn rounds() -> usize {
+    let default = if cfg!(debug_assertions) {
+        2_500
+    } else {
+        25_000
+    };
+    let asked = std::env::var("ROBUSTNESS").ok();
+    asked
         .and_then(|count| count.parse().ok())
         .unwrap_or(default)
 }
@@ -203,7 +209,7 @@ fn mutated_specs_are_answered() {
     let corpus = corpus();
     assert!(corpus.len() > 20, "the corpus is gone");
     let mut random = Random(0x5eed_0001);
-    for _ in 0..rounds(25_000) {
+    for _ in 0..rounds() {
         let text = random.pick(&corpus).clone();
         let text = mutate(&text, &mut random);
         guarded(&text, survive);
@@ -213,7 +219,7 @@ fn mutated_specs_are_answered() {
 #[test]
 fn random_tokens_are_answered() {
     let mut random = Random(0x5eed_0002);
-    for _ in 0..rounds(25_000) {
+    for _ in 0..rounds() {
         let mut text = String::new();
         for _ in 0..random.below(60) {
             let token: &str = random.pick::<&str>(&TOKENS);
@@ -233,7 +239,7 @@ fn random_tokens_are_answered() {
 #[test]
 fn random_bytes_are_answered() {
     let mut random = Random(0x5eed_0003);
-    for _ in 0..rounds(25_000) {
+    for _ in 0..rounds() {
         let bytes: Vec<u8> = (0..random.below(200))
             .map(|_| random.next() as u8)
             .collect();
@@ -304,7 +310,7 @@ fn random_formulas_are_answered() {
         "[1, 2]",
     ];
     let mut random = Random(0x5eed_0004);
-    for _ in 0..rounds(25_000) {
+    for _ in 0..rounds() {
         let formula: Vec<&str> = (0..1 + random.below(9))
             .map(|_| *random.pick(&words))
             .collect();

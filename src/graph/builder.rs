@@ -82,6 +82,12 @@ impl Builder {
             && self.graph.layers.len() < self.limits.nodes
     }
 
+    /// Whether that many layers still fit; never fewer than none.
+    pub fn has_room_for(&self, layers: i64) -> bool {
+        usize::try_from(layers)
+            .is_ok_and(|layers| layers.saturating_add(self.graph.layers.len()) <= self.limits.nodes)
+    }
+
     fn push(&mut self, ty: TensorType, tensor: Tensor) -> TensorId {
         let id = TensorId(self.graph.types.len() as u32);
         self.graph.types.push(ty);

@@ -90,7 +90,23 @@ impl<'s> Lowering<'s, '_> {
     fn repetitions(&mut self, definition: &LayerDefinition) -> Option<u64> {
         let repeat = definition.repeat.as_ref()?;
         match self.evaluate(&repeat.value, repeat.span)? {
-            AttributeValue::Integer(times) if times >= 0 => Some(times as u64),
+            AttributeValue::Integer(times) if self.builder.has_room_for(times) => {
+                Some(times as u64)
+            }
+            // Unfolding up to the limit first would take seconds to say the same.
+            AttributeValue::Integer(times) if times >= 0 => {
+                self.exhausted = true;
+                let message = format!(
+                    "{times} repetitions are more than can be examined (4,000,000 layers or ops)"
+                );
+                self.complain(
+                    names::UNBOUNDED_MODEL,
+                    repeat.span,
+                    message,
+                    Some("lower `repeat`".into()),
+                );
+                Some(0)
+            }
             other => {
                 let message =
                     format!("`repeat` must be a whole number of 0 or more, not {other:?}");
