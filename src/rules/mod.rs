@@ -11,6 +11,7 @@ mod epsilon;
 mod gradient;
 mod hyperparameter;
 mod order;
+mod precision;
 mod range;
 mod rule;
 pub mod shared_edit;
@@ -31,6 +32,7 @@ pub static GROUPS: &[(&str, &[&Rule])] = &[
     ("gradient", gradient::RULES),
     ("hyperparameter", hyperparameter::RULES),
     ("order", order::RULES),
+    ("precision", precision::RULES),
     ("range", range::RULES),
     ("spec", spec::RULES),
 ];

@@ -57,15 +57,11 @@ impl<'a> ClassLoss<'a> {
         })
     }
 
-    /// The range of the labels and where it is declared: with the input, else in `[data]`.
+    /// The range of labels that `[data]` declares, and where, if the input that they are has none of
+    /// its own.
     pub fn range(&self, context: &Context<'_>) -> Option<(Range, Option<Span>)> {
-        let labels = self.labels?;
-        match labels.range {
-            Some(range) => Some((range, labels.range_span)),
-            None => {
-                let field = &context.run.data.labels;
-                Some((field.get()?, field.span))
-            }
-        }
+        self.labels.filter(|labels| labels.range.is_none())?;
+        let field = &context.run.data.labels;
+        Some((field.get()?, field.span))
     }
 }

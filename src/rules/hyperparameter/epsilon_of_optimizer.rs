@@ -8,7 +8,7 @@ use crate::spec::run::OptimizerKind;
 /// The rule.
 pub static RULE: Rule = Rule {
     name: "hyperparameter/epsilon-of-optimizer",
-    summary: "The epsilon of the optimizer is negative, or swamps the gradients.",
+    summary: "The epsilon of the optimizer swamps the gradients.",
     level: Level::Info,
     since: "0.1.0",
     fix: FixKind::Unsafe,
@@ -30,24 +30,17 @@ fn check(context: &Context<'_>, reporter: &mut Reporter<'_>) {
         kind,
         O::Adam | O::AdamW | O::NAdam | O::RAdam | O::Adamax | O::Lamb | O::Adam8bit
     );
-    let divides = is_adam || matches!(kind, O::Adagrad | O::Adadelta | O::RmsProp);
-    let (level, message) = if divides && eps < 0.0 {
-        let message = format!("epsilon is {eps}; torch.optim raises a ValueError below 0");
-        (Level::Error, message)
-    } else if is_adam && eps >= SWAMPING {
-        let message = format!(
-            "epsilon is {}: where gradients are smaller, the update is lr · m/ε, which is SGD with \
-             momentum and not {kind}",
-            figure(eps)
-        );
-        (Level::Info, message)
-    } else {
+    if !is_adam || eps < SWAMPING {
         return;
-    };
+    }
+    let message = format!(
+        "epsilon is {}: where gradients are smaller, the update is lr · m/ε, which is SGD with \
+         momentum and not {kind}",
+        figure(eps)
+    );
     let span = optimizer.eps.span;
     reporter
         .setting("train.optimizer.eps", span, message)
-        .level(level)
         .help("PyTorch's default is 1e-8; 1e-6 to 1e-4 steadies half-precision training")
         .fix("write the default", Safety::Unsafe, span, "1e-8");
 }
