@@ -55,11 +55,7 @@ fn check(context: &Context<'_>, reporter: &mut Reporter<'_>) {
 
 /// Whether a tensor takes a value that `wrong` says so of: its range is declared and no bound of a
 /// computation, or it is computed, and was run.
-pub(super) fn is_reached(
-    context: &Context<'_>,
-    tensor: TensorId,
-    wrong: impl Fn(f64) -> bool,
-) -> bool {
+fn is_reached(context: &Context<'_>, tensor: TensorId, wrong: impl Fn(f64) -> bool) -> bool {
     let (graph, dtypes, ranges) = (
         context.graph,
         context.facts.dtypes(),
@@ -73,7 +69,7 @@ pub(super) fn is_reached(
 }
 
 /// Where the range of an input was written.
-pub(super) fn declared_at(context: &Context<'_>, tensor: TensorId) -> Option<Span> {
+fn declared_at(context: &Context<'_>, tensor: TensorId) -> Option<Span> {
     let TensorKind::Input(number) = context.graph.tensor(tensor).kind else {
         return None;
     };

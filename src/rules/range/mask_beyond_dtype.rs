@@ -29,7 +29,8 @@ fn check(context: &Context<'_>, reporter: &mut Reporter<'_>) {
         let Some((value, position)) = mask_number(context, id) else {
             continue;
         };
-        if !value.is_finite() || value.abs() < format.overflow {
+        let beyond = value.is_finite() && value.abs() >= format.overflow;
+        if !beyond || !is_mask(context, id, position) {
             continue;
         }
         let raises = matches!(context.graph.node(id).op.name, "masked_fill" | "full");
@@ -72,18 +73,19 @@ fn mask_number(context: &Context<'_>, id: NodeId) -> Option<(f64, usize)> {
         "masked_fill" => Some((graph.with_call(node, |call| call.float("value"))?, 2)),
         "full" => Some((graph.with_call(node, |call| call.float("fill_value"))?, 1)),
         "where" => constants(1),
-        "add" | "sub" => constants(0),
-        // (1 - mask) * -1e9
-        _ => {
-            let (value, at) = constants(0)?;
-            let range = context
-                .facts
-                .ranges()
-                .known(node.arguments[1 - at])
-                .assuming_finite();
-            (range.low >= -1.0 && range.high <= 1.0).then_some((value, at))
-        }
+        _ => constants(0),
     }
+}
+
+/// Whether a factor scales a mask, as in `(1 - mask) * -1e9`; what is put in or added is one.
+fn is_mask(context: &Context<'_>, id: NodeId, position: usize) -> bool {
+    let node = context.graph.node(id);
+    if node.op.name != "mul" {
+        return true;
+    }
+    let other = node.arguments[1 - position.min(1)];
+    let range = context.facts.ranges().known(other).assuming_finite();
+    range.low >= -1.0 && range.high <= 1.0
 }
 
 fn edit(context: &Context<'_>, id: NodeId, position: usize, limit: &str) -> Option<Edit> {

@@ -17,7 +17,6 @@ mod sigmoid_then_binary_cross_entropy;
 mod softmax_twice;
 mod square_overflow;
 mod sum_overflow;
-mod target_out_of_classes;
 mod unscaled_attention;
 mod unshifted_softmax;
 
@@ -40,7 +39,6 @@ pub static RULES: &[&Rule] = &[
     &softmax_twice::RULE,
     &square_overflow::RULE,
     &sum_overflow::RULE,
-    &target_out_of_classes::RULE,
     &unscaled_attention::RULE,
     &unshifted_softmax::RULE,
 ];
