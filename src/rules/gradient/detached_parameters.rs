@@ -1,7 +1,9 @@
 //! `gradient/detached-parameters`: see its page.
 
+use rustc_hash::FxHashSet;
+
 use crate::diag::{Confidence, Level};
-use crate::graph::{Graph, LayerId, NodeId, Parameter, TensorId};
+use crate::graph::{Graph, NodeId, Parameter, TensorId};
 use crate::rules::{Check, Context, FixKind, Reporter, Rule};
 
 /// The rule.
@@ -58,7 +60,7 @@ fn check(context: &Context<'_>, reporter: &mut Reporter<'_>) {
             }
         }
     }
-    let mut reported: Vec<LayerId> = Vec::new();
+    let mut reported = FxHashSet::default();
     for (parameter, user) in graph.parameters.iter().zip(users) {
         let Some(user) = user.filter(|&user| context.facts.liveness().is_live(user)) else {
             continue;
@@ -68,7 +70,7 @@ fn check(context: &Context<'_>, reporter: &mut Reporter<'_>) {
         {
             continue;
         }
-        reported.push(layer);
+        reported.insert(layer);
         report(context, reporter, parameter, user);
     }
 }

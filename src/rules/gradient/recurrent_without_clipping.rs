@@ -1,5 +1,7 @@
 //! `gradient/recurrent-without-clipping`: see its page.
 
+use rustc_hash::FxHashSet;
+
 use crate::diag::{Confidence, Level, Safety};
 use crate::quantity::figure;
 use crate::rules::{Check, Context, FixKind, Reporter, Rule};
@@ -25,7 +27,7 @@ fn check(context: &Context<'_>, reporter: &mut Reporter<'_>) {
     {
         return;
     }
-    let mut reported = Vec::new();
+    let mut reported = FxHashSet::default();
     for id in context.facts.index().calls_of(&["rnn", "lstm", "gru"]) {
         let node = graph.node(id);
         let definition = graph.layer(node.layer).definition;
@@ -53,7 +55,7 @@ fn check(context: &Context<'_>, reporter: &mut Reporter<'_>) {
         if !trained || reach < MANY_STEPS || reported.contains(&definition) {
             continue;
         }
-        reported.push(definition);
+        reported.insert(definition);
         let how = match reach < steps {
             true => format!("{reach} of {steps} steps (bptt = {reach})"),
             false => format!("all {steps} steps"),

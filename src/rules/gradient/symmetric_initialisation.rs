@@ -1,5 +1,7 @@
 //! `gradient/symmetric-initialisation`: see its page.
 
+use rustc_hash::FxHashSet;
+
 use crate::diag::{Confidence, Level};
 use crate::ops::Init;
 use crate::rules::{Check, Context, FixKind, Reporter, Rule};
@@ -26,7 +28,7 @@ fn check(context: &Context<'_>, reporter: &mut Reporter<'_>) {
     if !graph.training || !any {
         return;
     }
-    let mut reported = Vec::new();
+    let mut reported = FxHashSet::default();
     for weight in context.facts.signal().weights() {
         let Some(parameter) = graph.parameter(weight.weight) else {
             continue;
@@ -41,7 +43,7 @@ fn check(context: &Context<'_>, reporter: &mut Reporter<'_>) {
         if !constant(parameter.init) || !many || reported.contains(&definition) {
             continue;
         }
-        reported.push(definition);
+        reported.insert(definition);
         let Init::Constant(value) = parameter.init else {
             continue;
         };

@@ -1,5 +1,7 @@
 //! `gradient/zero-initialised-weight`: see its page.
 
+use rustc_hash::FxHashSet;
+
 use crate::diag::Level;
 use crate::facts::signal::WeightSignal;
 use crate::ops::Init;
@@ -27,14 +29,14 @@ fn check(context: &Context<'_>, reporter: &mut Reporter<'_>) {
         return;
     }
     let signal = context.facts.signal();
-    let mut reported = Vec::new();
+    let mut reported = FxHashSet::default();
     for weight in signal.stuck_weights(context.spec, graph) {
         let node = graph.node(weight.node);
         let definition = graph.layer(node.layer).definition;
         if reported.contains(&definition) {
             continue;
         }
-        reported.push(definition);
+        reported.insert(definition);
         let name = graph.tensor_name(weight.weight);
         let message = format!(
             "`{name}` starts at 0 and stays there: {}",

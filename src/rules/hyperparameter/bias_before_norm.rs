@@ -1,5 +1,7 @@
 //! `hyperparameter/bias-before-norm`: see its page.
 
+use rustc_hash::FxHashSet;
+
 use crate::diag::{Level, Safety};
 use crate::rules::shared_edit::set_attribute;
 use crate::rules::{Check, Context, FixKind, Reporter, Rule};
@@ -20,7 +22,7 @@ fn check(context: &Context<'_>, reporter: &mut Reporter<'_>) {
     if !graph.training {
         return;
     }
-    let mut reported = Vec::new();
+    let mut reported = FxHashSet::default();
     for id in context
         .facts
         .index()
@@ -55,7 +57,7 @@ fn check(context: &Context<'_>, reporter: &mut Reporter<'_>) {
         if node.span.is_some() || reported.contains(&definition) {
             continue;
         }
-        reported.push(definition);
+        reported.insert(definition);
         let count = graph.ty(bias.tensor).shape.elements();
         let message = format!(
             "the bias of {count} numbers has no effect: `{}` subtracts the mean of each channel, \

@@ -1,5 +1,7 @@
 //! `hyperparameter/dropout-before-batch-norm`: see its page.
 
+use rustc_hash::FxHashSet;
+
 use crate::diag::{Confidence, Level};
 use crate::rules::{Check, Context, FixKind, Reporter, Rule};
 
@@ -17,17 +19,21 @@ pub static RULE: Rule = Rule {
 /// How many calls may stand between the two.
 const REACH: usize = 4;
 
+/// The least rate of dropout that is worth a word: the second moment grows by a tenth. Below it
+/// lies what stochastic depth drops.
+const LEAST_RATE: f64 = 0.09;
+
 fn check(context: &Context<'_>, reporter: &mut Reporter<'_>) {
     let graph = context.graph;
     if !graph.training || context.facts.index().calls("batch_norm").is_empty() {
         return;
     }
-    let mut reported = Vec::new();
+    let mut reported = FxHashSet::default();
     for &id in context.facts.index().calls("dropout") {
         let node = graph.node(id);
         let p = graph.with_call(node, |call| call.float("p")).unwrap_or(0.5);
         let definition = graph.layer(node.layer).definition;
-        if p <= 0.0 || p >= 1.0 || reported.contains(&definition) {
+        if !(LEAST_RATE..1.0).contains(&p) || reported.contains(&definition) {
             continue;
         }
         let mut at = id;
@@ -49,7 +55,7 @@ fn check(context: &Context<'_>, reporter: &mut Reporter<'_>) {
             }
         }
         let Some(norm) = norm else { continue };
-        reported.push(definition);
+        reported.insert(definition);
         let message = format!(
             "dropout of p = {p} makes the second moment 1/(1 − p) = {:.2}× as large while training, \
              so the batch norm behind it learns running variances that are too large for \
