@@ -71,6 +71,7 @@ const DEMONSTRATIONS: &[(&str, Option<&str>, &str)] = &[
         Some("eight-gpus"),
         "distributed/batch-norm-over-few-samples",
     ),
+    ("spherical-mask", None, "memory/full-index-grid"),
     ("three-matrices", None, "order/left-to-right"),
 ];
 

@@ -7,7 +7,7 @@ use smallvec::smallvec;
 
 use super::attention_kernel::{Kernel, Sizes, dropout, kernel, saved, scale};
 use super::definition::{BASE, Default, attribute, operand, optional};
-use super::layout::{Placement, contiguous, contiguous_strides, preserved};
+use super::layout::{Placement, Strides, contiguous, contiguous_strides, dense_like, preserved};
 use super::pointwise::{operations, range};
 use super::{Attribute, AttributeKind, Autocast, Call, Op, OpError, Work, multilinear};
 use crate::tensor::{Dtype, Interval, Moments, TensorType};
@@ -55,15 +55,7 @@ pub static OPS: &[Op] = &[
         },
         backward,
         saved,
-        // The fused kernels write [batch, positions, heads, width], and show it transposed.
-        layout: |call, strides| match (Sizes::of(call), call.output()) {
-            (Ok(sizes), Some(output)) if kernel(call, &sizes) != Kernel::Math => {
-                let own = output.shape.sizes();
-                let order = contiguous_strides(&[own[0], own[2], own[1], own[3]]);
-                Placement::Own(smallvec![order[0], order[2], order[1], order[3]])
-            }
-            _ => contiguous(call, strides),
-        },
+        layout,
         interval,
         moments: |call, moments| {
             let (value, weight) = ((*moments.get(2)?)?, weight_square(call, moments)?);
@@ -168,6 +160,30 @@ pub static OPS: &[Op] = &[
         ..BASE
     },
 ];
+
+/// The fused kernels write [batch, positions, heads, width], and show it transposed.
+/// FlashAttention writes these axes in the order in which the query has them (`empty_like`), unless
+/// it works on padded copies.
+fn layout(call: &Call, strides: &[Strides]) -> Placement {
+    let (Ok(sizes), Some(output)) = (Sizes::of(call), call.output()) else {
+        return contiguous(call, strides);
+    };
+    let kernel = kernel(call, &sizes);
+    if kernel == Kernel::Math {
+        return contiguous(call, strides);
+    }
+    let own = output.shape.sizes();
+    let shown = [own[0], own[2], own[1], own[3]];
+    let order = match strides.first().map(|query| &query[..]) {
+        Some(&[batch, head, position, element])
+            if kernel == Kernel::Flash && sizes.width.is_multiple_of(8) =>
+        {
+            dense_like(&shown, &[batch, position, head, element])
+        }
+        _ => contiguous_strides(&shown),
+    };
+    Placement::Own(smallvec![order[0], order[2], order[1], order[3]])
+}
 
 /// Probability of dropping a weight.
 pub const DROPOUT_P: Attribute = attribute(

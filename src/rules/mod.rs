@@ -10,6 +10,7 @@ mod distributed;
 mod epsilon;
 mod gradient;
 mod hyperparameter;
+mod memory;
 mod order;
 mod precision;
 mod range;
@@ -31,6 +32,7 @@ pub static GROUPS: &[(&str, &[&Rule])] = &[
     ("epsilon", epsilon::RULES),
     ("gradient", gradient::RULES),
     ("hyperparameter", hyperparameter::RULES),
+    ("memory", memory::RULES),
     ("order", order::RULES),
     ("precision", precision::RULES),
     ("range", range::RULES),

@@ -1,0 +1,35 @@
+//! `memory/does-not-fit-device`: see its page.
+
+use super::shared_advice::{advice, may_exceed, sum};
+use crate::diag::Level;
+use crate::rules::{Check, Context, FixKind, Reporter, Rule};
+
+/// The rule.
+pub static RULE: Rule = Rule {
+    name: "memory/does-not-fit-device",
+    summary: "A device must hold more than its memory.",
+    level: Level::Error,
+    since: "0.1.0",
+    fix: FixKind::None,
+    check: Check::Facts(check),
+    page: include_str!("../../../specs/rules/memory/does-not-fit-device.md"),
+};
+
+fn check(context: &Context<'_>, reporter: &mut Reporter<'_>) {
+    let Some(device) = context.device else { return };
+    let usable = device.memory_usable();
+    if !may_exceed(context, usable) || context.facts.memory().total <= usable {
+        return;
+    }
+    let memory = context.facts.memory();
+    let message = format!(
+        "each {} must hold at least {}, but has {usable}: {}",
+        device.id,
+        memory.total,
+        sum(memory)
+    );
+    reporter
+        .setting("cluster.device", context.run.cluster.device.span, message)
+        .label(format!("{} short", memory.total - usable))
+        .maybe_help(advice(context));
+}
