@@ -4,7 +4,8 @@ use rustc_hash::FxHashMap;
 
 use crate::diag::Level;
 use crate::facts::memory::KeptKind;
-use crate::graph::{DefinitionId, NodeId, TensorId};
+use crate::graph::{DefinitionId, Graph, NodeId, TensorId};
+use crate::ops::Autocast;
 use crate::quantity::Bytes;
 use crate::rules::{Check, Context, FixKind, Reporter, Rule};
 
@@ -37,6 +38,9 @@ fn check(context: &Context<'_>, reporter: &mut Reporter<'_>) {
     let Some(lower) = facts.policy().autocast.filter(|_| graph.training) else {
         return;
     };
+    if !is_shared(graph) {
+        return;
+    }
     let saved = facts.saved();
     let mut copies: FxHashMap<TensorId, (Vec<NodeId>, Bytes)> = FxHashMap::default();
     for kept in &saved.kept {
@@ -78,6 +82,18 @@ fn check(context: &Context<'_>, reporter: &mut Reporter<'_>) {
         }
         report(context, reporter, &found, lower.name(), all);
     }
+}
+
+/// Whether any tensor that a call makes is read by several products: only then is it worth asking
+/// what is kept.
+fn is_shared(graph: &Graph) -> bool {
+    let mut read = vec![false; graph.types.len()];
+    graph
+        .nodes()
+        .filter(|(_, node)| node.op.autocast == Autocast::Lower)
+        .flat_map(|(_, node)| &node.arguments)
+        .filter(|&&id| graph.producer(id).is_some())
+        .any(|id| std::mem::replace(&mut read[id.0 as usize], true))
 }
 
 fn report(
