@@ -51,6 +51,10 @@ pub struct Norm {
 /// Axes, sorted.
 pub type Axes = SmallVec<[usize; 4]>;
 
+/// How many views, or factors, are looked through. Long chains of them stand for themselves, so
+/// that every question takes bounded time.
+const MOST_STEPS: usize = 24;
+
 /// Views that keep the order of elements.
 const RESHAPING: [&str; 6] = [
     "reshape",
@@ -104,7 +108,10 @@ impl<'a> Idioms<'a> {
     /// The tensor without views that keep the order of its elements, and without conversions
     /// between element types.
     pub fn bare(&self, mut id: TensorId) -> TensorId {
-        while let Some((_, node)) = self.producer(id) {
+        for _ in 0..MOST_STEPS {
+            let Some((_, node)) = self.producer(id) else {
+                break;
+            };
             let passes = RESHAPING.contains(&node.op.name) || node.op.name == "to";
             if !passes {
                 break;
@@ -134,7 +141,10 @@ impl<'a> Idioms<'a> {
             "index_select",
             "detach",
         ];
-        while let Some((_, node)) = self.producer(id) {
+        for _ in 0..MOST_STEPS {
+            let Some((_, node)) = self.producer(id) else {
+                break;
+            };
             let passes = RESHAPING.contains(&node.op.name) || MOVING.contains(&node.op.name);
             if !passes {
                 break;
@@ -182,7 +192,10 @@ impl<'a> Idioms<'a> {
     /// The tensor without numbers that it was multiplied by, and their product.
     pub fn unscaled(&self, id: TensorId) -> (TensorId, f64) {
         let (mut tensor, mut factor) = (self.bare(id), 1.0);
-        while let Some((inner, number)) = self.times_number(tensor) {
+        for _ in 0..MOST_STEPS {
+            let Some((inner, number)) = self.times_number(tensor) else {
+                break;
+            };
             tensor = self.bare(inner);
             factor *= number;
         }

@@ -24,12 +24,12 @@ pub struct Witness {
 }
 
 /// How many calls a witness may run through, and how many inputs it may set.
-const MOST_NODES: usize = 64;
+const MOST_NODES: usize = 48;
 const MOST_INPUTS: usize = 3;
 
 impl Witness {
     /// Runs the node at the corners of its inputs' ranges until `fails` says so of its operands and
-    /// its result. `O(64 calls · 4³ corners)` at most.
+    /// its result. `O(48 calls · 4³ corners)` at most.
     pub fn find(
         graph: &Graph,
         dtypes: &NodeDtypes,

@@ -91,7 +91,7 @@ fn shallow(idioms: &Idioms<'_>, id: TensorId) -> Option<Zero> {
 /// Whether a tensor is of truth values, or of truth values made numbers.
 fn is_choice(idioms: &Idioms<'_>, id: TensorId) -> bool {
     let mut at = id;
-    loop {
+    for _ in 0..MOST_STEPS {
         if idioms.graph.ty(at).dtype == crate::tensor::Dtype::Bool {
             return true;
         }
@@ -100,4 +100,5 @@ fn is_choice(idioms: &Idioms<'_>, id: TensorId) -> bool {
             None => return false,
         }
     }
+    false
 }

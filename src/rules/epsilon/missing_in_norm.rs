@@ -2,7 +2,7 @@
 
 use crate::diag::{Confidence, Edit, Level, Safety};
 use crate::facts::idiom::{Idioms, Norm};
-use crate::graph::NodeId;
+use crate::graph::{NodeId, TensorId};
 use crate::rules::shared_edit::Part;
 use crate::rules::shared_numeric::{Evidence, epsilon, float_of};
 use crate::rules::{Check, Context, FixKind, Reporter, Rule};
@@ -51,12 +51,34 @@ fn check(context: &Context<'_>, reporter: &mut Reporter<'_>) {
             .help(help)
             .label("0 / 0 for a vector of zeros")
             .confidence(Confidence::Likely);
+        let finding = match is_generic(&idioms, content) && evidence == Evidence::Assumed {
+            true => finding.level(Level::Info),
+            false => finding,
+        };
         let finding = match edit(context, &idioms, &norm, id, epsilon(dtype)) {
             Some(edit) => finding.fix_edits("keep the norm from 0", Safety::Unsafe, vec![edit]),
             None => finding,
         };
         evidence.grade(finding);
     }
+}
+
+/// Whether a tensor comes out of a layer with trained weights, where a vector of zeros takes a
+/// coincidence: CLIP divides its projections by their norms, and trains.
+fn is_generic(idioms: &Idioms<'_>, tensor: TensorId) -> bool {
+    const LAYERS: [&str; 10] = [
+        "linear",
+        "matmul",
+        "bmm",
+        "conv1d",
+        "conv2d",
+        "conv3d",
+        "layer_norm",
+        "rms_norm",
+        "batch_norm",
+        "group_norm",
+    ];
+    idioms.any_call(tensor, &LAYERS).is_some()
 }
 
 fn edit(

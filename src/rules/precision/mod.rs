@@ -1,5 +1,6 @@
 //! Element types that are too narrow for what they hold, or that the device does not have.
 
+mod binary_cross_entropy_under_autocast;
 mod emulated_dtype;
 mod float16_without_loss_scaling;
 mod float8_format;
@@ -25,6 +26,7 @@ use super::Rule;
 
 /// The rules of this group, sorted by name.
 pub static RULES: &[&Rule] = &[
+    &binary_cross_entropy_under_autocast::RULE,
     &emulated_dtype::RULE,
     &float16_without_loss_scaling::RULE,
     &float8_format::RULE,
