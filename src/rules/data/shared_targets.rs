@@ -57,11 +57,15 @@ impl<'a> ClassLoss<'a> {
         })
     }
 
-    /// The range of labels that `[data]` declares, and where, if the input that they are has none of
-    /// its own.
+    /// The range of the labels and where it is declared: with the input, else in `[data]`.
     pub fn range(&self, context: &Context<'_>) -> Option<(Range, Option<Span>)> {
-        self.labels.filter(|labels| labels.range.is_none())?;
-        let field = &context.run.data.labels;
-        Some((field.get()?, field.span))
+        let labels = self.labels?;
+        match labels.range {
+            Some(range) => Some((range, labels.range_span)),
+            None => {
+                let field = &context.run.data.labels;
+                Some((field.get()?, field.span))
+            }
+        }
     }
 }

@@ -2,7 +2,7 @@
 
 use crate::diag::{Level, Safety};
 use crate::quantity::figure;
-use crate::rules::precision::shared_policy::set_key;
+use crate::rules::precision::shared_policy::{origin, set_key};
 use crate::rules::{Check, Context, FixKind, Reporter, Rule};
 use crate::spec::run::LossScale;
 use crate::tensor::Dtype;
@@ -60,7 +60,7 @@ fn check(context: &Context<'_>, reporter: &mut Reporter<'_>) {
     let precision = &context.run.train.precision;
     let edit = set_key(context, &precision.loss_scale, "loss_scale", "\"dynamic\"");
     reporter
-        .setting(path, precision.loss_scale.span.or(chosen.span), message)
+        .setting(path, precision.loss_scale.span.or(origin(context, &chosen)), message)
         .help("set loss_scale = \"dynamic\" (torch.amp.GradScaler), or use bfloat16, which has the exponents of float32")
         .fix_edits(
             "scale the loss",

@@ -2,7 +2,7 @@
 
 use crate::diag::{Confidence, Level, Safety};
 use crate::quantity::figure;
-use crate::rules::precision::shared_policy::{narrow, set_key, simulate};
+use crate::rules::precision::shared_policy::{narrow, origin, set_key, simulate};
 use crate::rules::{Check, Context, FixKind, Reporter, Rule};
 
 /// The rule.
@@ -54,7 +54,7 @@ fn check(context: &Context<'_>, reporter: &mut Reporter<'_>) {
         .accumulate
         .span
         .or(policy.grads.span)
-        .or(policy.params.span);
+        .or(origin(context, &policy.params));
     let field = &train.precision.accumulate;
     let edit = set_key(context, field, "accumulate", "\"float32\"");
     reporter

@@ -4,7 +4,7 @@ use crate::diag::{Confidence, Level, Safety};
 use crate::graph::Parameter;
 use crate::ops::gaussian;
 use crate::quantity::figure;
-use crate::rules::precision::shared_policy::{narrow, set_key, shown};
+use crate::rules::precision::shared_policy::{narrow, origin, set_key, shown};
 use crate::rules::{Check, Context, FixKind, Reporter, Rule};
 use crate::spec::run::OptimizerKind;
 use crate::tensor::FloatFormat;
@@ -47,7 +47,7 @@ fn check(context: &Context<'_>, reporter: &mut Reporter<'_>) {
     }
     let chosen = match policy.master.value {
         Some(_) => policy.master.span,
-        None => policy.params.span,
+        None => origin(context, &policy.params),
     };
     let edit = set_key(context, &train.precision.master, "master", "\"float32\"");
     let help = "keep a float32 copy of the weights (master = \"float32\"), as AMP does; or round the updates stochastically";

@@ -1,7 +1,7 @@
 //! `precision/half-moving-average`: see its page.
 
 use crate::diag::{Confidence, Level, Safety};
-use crate::rules::precision::shared_policy::{narrow, set_key, shown, simulate};
+use crate::rules::precision::shared_policy::{narrow, origin, set_key, shown, simulate};
 use crate::rules::{Check, Context, FixKind, Reporter, Rule};
 
 /// The rule.
@@ -42,7 +42,7 @@ fn check(context: &Context<'_>, reporter: &mut Reporter<'_>) {
         shown(reached),
         shown(exact)
     );
-    let span = policy.ema.span.or(policy.params.span);
+    let span = policy.ema.span.or(origin(context, &policy.params));
     let edit = set_key(context, &train.precision.ema, "ema", "\"float32\"");
     reporter
         .setting("train.precision.ema", span, message)

@@ -2,7 +2,7 @@
 
 use crate::diag::{Confidence, Level, Safety};
 use crate::quantity::figure;
-use crate::rules::precision::shared_policy::{narrow, set_key, shown, simulate};
+use crate::rules::precision::shared_policy::{narrow, origin, set_key, shown, simulate};
 use crate::rules::{Check, Context, FixKind, Reporter, Rule};
 use crate::spec::run::OptimizerKind;
 
@@ -64,7 +64,7 @@ fn check(context: &Context<'_>, reporter: &mut Reporter<'_>) {
     } else {
         return;
     };
-    let span = policy.optimizer.span.or(policy.params.span);
+    let span = policy.optimizer.span.or(origin(context, &policy.params));
     let edit = set_key(
         context,
         &train.precision.optimizer,

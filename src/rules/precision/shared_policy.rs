@@ -2,6 +2,7 @@
 //! edits of the policy.
 
 use crate::diag::Edit;
+use crate::facts::precision::Chosen;
 use crate::rules::Context;
 use crate::source::Span;
 use crate::spec::setting::Field;
@@ -10,6 +11,11 @@ use crate::tensor::{Dtype, FloatFormat};
 /// The format of a floating point type that is narrower than float32.
 pub fn narrow(dtype: Dtype) -> Option<&'static FloatFormat> {
     dtype.float_format().filter(|format| format.precision < 24)
+}
+
+/// Where a setting of the policy comes from: the key, the preset, or `[model] dtype`.
+pub fn origin<T>(context: &Context<'_>, chosen: &Chosen<T>) -> Option<Span> {
+    chosen.span.or(context.spec.model.dtype.span)
 }
 
 /// A number in an element type, as PyTorch prints it.
