@@ -49,6 +49,10 @@ impl Lowering<'_, '_> {
                 self.bind_keyword(op, argument, &mut bound)?;
                 continue;
             }
+            if let Some(position) = axis_before_index(op, &argument, &bound) {
+                self.set(op, position, argument.value, argument.span, &mut bound)?;
+                continue;
+            }
             if self.bind_operand(op, &argument, &mut bound)? {
                 continue;
             }
@@ -192,6 +196,17 @@ impl Lowering<'_, '_> {
             }
         }
     }
+}
+
+/// Where the axis goes that PyTorch's `gather(input, dim, index)`, and all that read or write by
+/// index, take in front of the index. A number is never an index there: it is a tensor.
+fn axis_before_index(op: &'static Op, argument: &Given, bound: &Bound) -> Option<usize> {
+    let next = op.operands.get(bound.arguments.len())?;
+    if next.name != "index" || !matches!(argument.value, Value::Integer(_)) {
+        return None;
+    }
+    let position = op.attribute_position("dim")?;
+    bound.attributes.get(position).is_none().then_some(position)
 }
 
 /// The next attribute, in the order of the table, that is not set and no parameter switch.

@@ -9,7 +9,7 @@ use super::value::{Value, builtin, function};
 use crate::formula::arithmetic::{Number, evaluate_node};
 use crate::formula::{BinaryOperator, Expression, NodeId, NodeKind, UnaryOperator};
 use crate::graph::{LayerKind, TensorId};
-use crate::ops::{Attributes, find};
+use crate::ops::{Attributes, Op, find};
 use crate::source::{Span, suggest};
 use crate::spec::names;
 use crate::tensor::Dtype;
@@ -265,6 +265,9 @@ impl<'s> Lowering<'s, '_> {
                     None => Value::Path(path),
                 }
             }
+            // `topk`, `sort` and the like give a pair whose parts PyTorch names.
+            Value::List(mut pair) if pair.len() == 2 && name == "indices" => pair.remove(1),
+            Value::List(mut pair) if pair.len() == 2 && name == "values" => pair.remove(0),
             Value::Faulty => Value::Faulty,
             other => {
                 let message = format!("{} has no `{name}`", other.describe());
@@ -286,6 +289,9 @@ impl<'s> Lowering<'s, '_> {
             ];
             if let (true, Some(dtype)) = (casts.contains(&name), Dtype::parse(name)) {
                 return Value::Cast(dtype, tensor);
+            }
+            if name == "size" {
+                return Value::Size(tensor);
             }
             let name = if name == "astype" { "to" } else { name };
             return match function(name) {
@@ -398,10 +404,18 @@ impl<'s> Lowering<'s, '_> {
         match function {
             Value::Op(op) => self.op_call(op, None, given, span),
             Value::Method(op, tensor) => self.op_call(op, Some(tensor), given, span),
+            Value::Size(tensor) => self.size(tensor, given, span),
             Value::Block(block) => self.block_call(block, given, span),
             Value::Cast(dtype, tensor) => self.cast(dtype, tensor, span),
             // `np.float32(x)` is a cast too.
             Value::Dtype(dtype) => match given.first() {
+                // Python's `float("-inf")`.
+                Some(Given {
+                    value: Value::Text(text),
+                    ..
+                }) if text.parse::<f64>().is_ok() => {
+                    text.parse().map_or(Value::Faulty, Value::Real)
+                }
                 Some(given) => match self.tensor(&given.value, given.span) {
                     Some(tensor) => self.cast(dtype, tensor, span),
                     None => Value::Faulty,
@@ -433,6 +447,7 @@ impl<'s> Lowering<'s, '_> {
         given: Vec<Given>,
         span: Span,
     ) -> Value {
+        let op = permutation(op, &given).unwrap_or(op);
         match self.bind_call(op, receiver, given) {
             Some(bound) => self.apply(op, bound.arguments, bound.attributes, span),
             None => Value::Faulty,
@@ -544,6 +559,17 @@ impl Value {
             Value::Real(value)
         }
     }
+}
+
+/// What NumPy's `transpose` is where it is given the order of all axes: PyTorch's takes two.
+fn permutation(op: &Op, given: &[Given]) -> Option<&'static Op> {
+    let axes = given
+        .iter()
+        .filter(|given| matches!(given.value, Value::Integer(_)));
+    let listed = given
+        .iter()
+        .any(|given| matches!(given.value, Value::List(_)));
+    find("permute").filter(|_| op.name == "transpose" && (listed || axes.count() > 2))
 }
 
 /// The op that an operator stands for.

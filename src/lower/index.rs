@@ -3,6 +3,7 @@
 use smallvec::SmallVec;
 
 use super::Lowering;
+use super::bind::Given;
 use super::value::Value;
 use crate::graph::TensorId;
 use crate::ops::{AttributeValue, find};
@@ -29,6 +30,23 @@ impl Lowering<'_, '_> {
                 _ => Value::Faulty,
             },
         }
+    }
+
+    /// The value of `x.size()` or `x.size(dim)`, which is what `x.shape` and `x.shape[dim]` are.
+    pub(super) fn size(&mut self, tensor: TensorId, given: Vec<Given>, span: Span) -> Value {
+        let sizes = self.builder.graph().ty(tensor).shape.sizes();
+        let shape: Vec<Value> = sizes
+            .iter()
+            .map(|&size| Value::Integer(size as i64))
+            .collect();
+        let items: Vec<_> = given
+            .into_iter()
+            .map(|given| (given.value, given.span))
+            .collect();
+        if items.is_empty() {
+            return Value::List(shape);
+        }
+        self.list_item(&shape, &items, span)
     }
 
     fn list_item(&mut self, list: &[Value], items: &[(Value, Span)], span: Span) -> Value {
@@ -121,6 +139,11 @@ impl Lowering<'_, '_> {
                             (_, rank) => rank as i64,
                         };
                         continue;
+                    }
+                    Value::Faulty => return Value::Faulty,
+                    Value::Path(_) => {
+                        self.tensor(&item, item_span);
+                        return Value::Faulty;
                     }
                     other => {
                         let message = format!("{} is no index", other.describe());

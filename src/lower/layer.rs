@@ -68,9 +68,10 @@ impl<'s> Lowering<'s, '_> {
                 .all(|id| self.builder.graph().tensor(*id).known);
             if known {
                 let message = format!(
-                    "{} names are given, but the layer has {} outputs",
+                    "{} names are given, but the layer has {} output{}",
                     definition.names.len(),
-                    outputs.len()
+                    outputs.len(),
+                    if outputs.len() == 1 { "" } else { "s" }
                 );
                 self.complain(names::SHAPE_MISMATCH, span, message, None);
             }
@@ -108,8 +109,12 @@ impl<'s> Lowering<'s, '_> {
                 Some(0)
             }
             other => {
-                let message =
-                    format!("`repeat` must be a whole number of 0 or more, not {other:?}");
+                let given = match other {
+                    AttributeValue::Integer(times) => times.to_string(),
+                    AttributeValue::Float(times) => times.to_string(),
+                    _ => "a truth value or a word".to_owned(),
+                };
+                let message = format!("`repeat` must be a whole number of 0 or more, not {given}");
                 self.complain(names::INVALID_VALUE, repeat.span, message, None);
                 None
             }

@@ -157,6 +157,15 @@ impl<'s> Lowering<'s, '_> {
             };
             let graph = self.builder.graph();
             let ty = graph.ty(id);
+            // Inside of one formula, what has no name of its own is shown where it is written.
+            let within = graph.producer(id).map(|node| graph.node(node));
+            if let Some(node) =
+                within.filter(|node| Some(node.layer) == self.builder.current_layer())
+                && let Some(place) = node.span
+            {
+                places.push((place, format!("this is {ty}")));
+                continue;
+            }
             let name = graph.tensor_name(id);
             if let Some(place) = self.tensor_span(id).filter(|place| *place != span) {
                 places.push((place, format!("`{name}` is {ty}")));

@@ -37,6 +37,8 @@ pub(super) enum Value {
     Method(&'static Op, TensorId),
     /// A cast of the tensor in front of the dot: `x.float`.
     Cast(Dtype, TensorId),
+    /// The method `size` of the tensor in front of the dot.
+    Size(TensorId),
     /// A block, to be called.
     Block(u32),
     /// A dotted name that may yet become the path of a parameter.
@@ -77,7 +79,7 @@ impl Value {
             Value::List(_) => "a list",
             Value::Slice(..) => "a slice",
             Value::Module => "a module",
-            Value::Op(_) | Value::Method(..) | Value::Cast(..) => "a function",
+            Value::Op(_) | Value::Method(..) | Value::Cast(..) | Value::Size(_) => "a function",
             Value::Block(_) => "a block",
             Value::Path(_) | Value::Faulty => "unknown",
         }

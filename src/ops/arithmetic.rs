@@ -195,7 +195,7 @@ pub static OPS: &[Op] = &[
         })
     },
     Op {
-        aliases: &["max_elementwise"],
+        aliases: &["max_elementwise", "clamp_min"],
         saved: save_operands,
         interval: |_, ranges| {
             let (x, y) = (range(ranges, 0), range(ranges, 1));
@@ -204,7 +204,7 @@ pub static OPS: &[Op] = &[
         ..binary("maximum", "the greater of both", |_, x| x[0].max(x[1]))
     },
     Op {
-        aliases: &["min_elementwise"],
+        aliases: &["min_elementwise", "clamp_max"],
         saved: save_operands,
         interval: |_, ranges| {
             let (x, y) = (range(ranges, 0), range(ranges, 1));

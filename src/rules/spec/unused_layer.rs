@@ -34,7 +34,13 @@ fn check(context: &Context<'_>, reporter: &mut Reporter<'_>) {
         let nodes = (layer.first_node..layer.end_node).map(crate::graph::NodeId);
         let dead = nodes.clone().all(|node| !liveness.is_live(node));
         let known = nodes.clone().all(|node| graph.is_known(graph.node(node)));
-        if !dead || !known {
+        // What the layer gives is not known: the error that is why has been reported.
+        let faulty = layer.outputs.is_empty()
+            || layer
+                .outputs
+                .iter()
+                .any(|&output| !graph.tensor(output).known);
+        if !dead || !known || faulty {
             continue;
         }
         next = layer.end_node;
