@@ -76,6 +76,12 @@ impl Lowering<'_, '_> {
             }
             self.set(op, position, value, argument.span, &mut bound)?;
         }
+        // The layer keeps the batch, as `nn.Flatten` does; the function joins all axes.
+        if let ("flatten", Some(first)) = (op.name, op.attribute_position("start_dim"))
+            && bound.attributes.get(first).is_none()
+        {
+            bound.attributes.set(first, 0.into());
+        }
         Some(bound)
     }
 

@@ -171,6 +171,8 @@ impl<'s> Lowering<'s, '_> {
                 places.push((place, format!("`{name}` is {ty}")));
             }
         }
+        // An operand that is given twice is shown once.
+        places.dedup();
         let OpError { message, help, .. } = error;
         if let Some(mut builder) = self.report(names::SHAPE_MISMATCH, span, message) {
             for (place, text) in places {

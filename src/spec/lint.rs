@@ -120,6 +120,7 @@ impl Lint {
             let Some((rule, reason)) = rest
                 .strip_prefix("allow(")
                 .and_then(|rest| rest.split_once(')'))
+                .filter(|(rule, _)| !rule.trim().is_empty())
             else {
                 reader
                     .report(names::INVALID_VALUE, span, "this directive cannot be read")

@@ -17,12 +17,13 @@ pub static RULE: Rule = Rule {
 };
 
 /// The ops that take logits, and what must not come before each.
-const TAKERS: [(&str, &[&str]); 5] = [
+const TAKERS: [(&str, &[&str]); 6] = [
     ("cross_entropy", &["softmax", "sigmoid"]),
     ("softmax", &["softmax"]),
     ("log_softmax", &["softmax"]),
     ("binary_cross_entropy_with_logits", &["sigmoid"]),
     ("nll_loss", &["softmax", "linear"]),
+    ("binary_cross_entropy", &["linear"]),
 ];
 
 fn check(context: &Context<'_>, reporter: &mut Reporter<'_>) {
@@ -49,7 +50,7 @@ fn check(context: &Context<'_>, reporter: &mut Reporter<'_>) {
                 .also(other, format!("gives {}", gives(giver.op.name)));
             let direct = idioms.values.same(node.arguments[0], giver.first_output);
             let edit = giver_id
-                .filter(|_| direct && taker != "nll_loss")
+                .filter(|_| direct && gives(giver.op.name) != "logits" && taker != "nll_loss")
                 .and_then(|giver| edit(context, id, giver));
             if let Some(edit) = edit {
                 let title = format!("leave out the {}", giver.op.name);
@@ -62,6 +63,7 @@ fn check(context: &Context<'_>, reporter: &mut Reporter<'_>) {
 fn takes(op: &str) -> &'static str {
     match op {
         "nll_loss" => "logarithms of probabilities",
+        "binary_cross_entropy" => "probabilities",
         _ => "logits",
     }
 }
@@ -82,6 +84,15 @@ fn describe(taker: &str, giver: &str) -> (String, String) {
                 gives(giver)
             ),
             "call log_softmax before it, or cross_entropy with the logits".to_owned(),
+        );
+    }
+    if taker == "binary_cross_entropy" {
+        return (
+            format!(
+                "`{taker}` takes probabilities, but `{giver}` gives logits: outside of [0, 1] \
+                 PyTorch refuses them"
+            ),
+            "call binary_cross_entropy_with_logits".to_owned(),
         );
     }
     let flat = match giver {
