@@ -92,11 +92,19 @@ pub struct WeightSignal {
     /// The mean square of the gradient of the weight's elements, in units of the gradient with
     /// which the backward pass begins.
     pub gradient: Gradient,
+    /// The norm of the whole gradient of what the call gives: its logarithm to base 10. Unlike the
+    /// mean square it does not change where a mean or a pool spreads the gradient over more
+    /// elements.
+    pub norm: f64,
     /// Moments of what the call gives; `None` where unknown.
     pub output: Option<Moments>,
     /// How many weights stand on the longest way from the inputs to here, this one included.
     pub depth: u32,
 }
+
+/// Rounds in which weights of zeros may set each other free. Residual blocks within each other take
+/// one for each level.
+const MOST_ROUNDS: usize = 8;
 
 /// Moments of every tensor and gradient of every tensor, and the weights along the way.
 #[derive(Debug, Default)]
@@ -118,19 +126,13 @@ impl Signal {
     }
 
     /// The mean square of a tensor's gradient, in units of that with which the backward pass
-    /// begins: 1 for the loss, or for each element of each output of a model without one.
+    /// begins: 1 for the loss, or for each element of each output of a model without one. Of
+    /// parameters it is unknown; see [`Signal::weights`].
     pub fn gradient(&self, tensor: TensorId) -> Gradient {
         self.gradients
             .get(tensor.0 as usize)
             .copied()
             .unwrap_or(Gradient::UNKNOWN)
-    }
-
-    /// The norm of a tensor's whole gradient: its logarithm to base 10. Unlike the mean square it
-    /// does not change where a mean or a pool spreads the gradient over more elements.
-    pub fn gradient_norm(&self, graph: &Graph, tensor: TensorId) -> f64 {
-        let elements = graph.ty(tensor).shape.elements().max(1) as f64;
-        self.gradient(tensor).log10_deviation() + elements.log10() / 2.0
     }
 
     /// The weights that start at 0 and never leave it.
@@ -152,8 +154,11 @@ impl Signal {
                 .collect()
         };
         let mut stuck = still(self);
-        // All that is 0 has moved after the first step, but for those.
-        while !stuck.is_empty() {
+        for _ in 0..MOST_ROUNDS {
+            if stuck.is_empty() {
+                break;
+            }
+            // All that is 0 has moved after a step, but for those.
             let held: FxHashSet<TensorId> = stuck.iter().map(|weight| weight.weight).collect();
             let moved = (0..graph.tensors.len() as u32)
                 .map(TensorId)
@@ -161,11 +166,11 @@ impl Signal {
                 .collect();
             let next = still(&propagation::propagate(spec, graph, &moved));
             if next.len() == stuck.len() {
-                break;
+                return stuck;
             }
             stuck = next;
         }
-        stuck
+        Vec::new()
     }
 
     /// The trained weights, in the order of the graph.

@@ -166,6 +166,9 @@ impl Pass<'_> {
     fn backward(&self) -> Vec<Gradient> {
         let graph = self.graph;
         let mut gradients = vec![Gradient::ZERO; graph.tensors.len()];
+        for parameter in &graph.parameters {
+            gradients[parameter.tensor.0 as usize] = Gradient::UNKNOWN;
+        }
         let begin = Gradient {
             log2: 0.0,
             complete: true,
@@ -193,7 +196,12 @@ impl Pass<'_> {
             }
             let mut operands: Option<Operands> = None;
             for (position, &argument) in node.arguments.iter().enumerate() {
-                if !argument.is_present() || !graph.tensor(argument).requires_grad {
+                if !argument.is_present() {
+                    continue;
+                }
+                let tensor = graph.tensor(argument);
+                let is_output = matches!(tensor.kind, TensorKind::Output(_));
+                if !tensor.requires_grad || !is_output {
                     continue;
                 }
                 let gain = *gains
@@ -279,10 +287,13 @@ impl Pass<'_> {
                 .get(1 - position)
                 .and_then(|id| *self.moments.get(id.0 as usize)?);
             let factor = other.map(|other| products as f64 / 2.0 / elements * other.square());
+            let gradient = gradients[node.first_output.0 as usize];
+            let given = graph.ty(node.first_output).shape.elements().max(1) as f64;
             weights.push(WeightSignal {
                 node: id,
                 weight,
-                gradient: gradients[node.first_output.0 as usize].scaled(factor),
+                gradient: gradient.scaled(factor),
+                norm: gradient.scaled(Some(given)).log10_deviation(),
                 output: self.moments[node.first_output.0 as usize],
                 depth,
             });

@@ -1,10 +1,9 @@
 //! `gradient/detached-parameters`: see its page.
 
-use rustc_hash::FxHashSet;
-
 use crate::diag::{Confidence, Level};
-use crate::graph::{Graph, NodeId, Parameter, TensorId};
+use crate::graph::{Graph, LayerId, NodeId, Parameter, TensorId};
 use crate::rules::{Check, Context, FixKind, Reporter, Rule};
+use rustc_hash::FxHashSet;
 
 /// The rule.
 pub static RULE: Rule = Rule {
@@ -60,7 +59,7 @@ fn check(context: &Context<'_>, reporter: &mut Reporter<'_>) {
             }
         }
     }
-    let mut reported = FxHashSet::default();
+    let mut reported: FxHashSet<LayerId> = FxHashSet::default();
     for (parameter, user) in graph.parameters.iter().zip(users) {
         let Some(user) = user.filter(|&user| context.facts.liveness().is_live(user)) else {
             continue;

@@ -1,11 +1,12 @@
 //! `gradient/initialisation-of-another-activation`: see its page.
 
-use super::shared_flow::{activation, is_rectifier};
+use super::shared_flow::activation;
 use crate::diag::{Confidence, Level};
-use crate::graph::DefinitionId;
+use crate::graph::{DefinitionId, NodeId};
 use crate::ops::Init;
 use crate::quantity::figure;
 use crate::rules::{Check, Context, FixKind, Reporter, Rule};
+use rustc_hash::FxHashSet;
 
 /// The rule.
 pub static RULE: Rule = Rule {
@@ -22,6 +23,14 @@ pub static RULE: Rule = Rule {
 /// deviation.
 const MANY: u32 = 4;
 
+/// A layer whose initialisation does not fit.
+struct Found {
+    node: NodeId,
+    activation: &'static str,
+    /// Whether it halves the second moment, and not doubles it.
+    halves: bool,
+}
+
 fn check(context: &Context<'_>, reporter: &mut Reporter<'_>) {
     let graph = context.graph;
     let suspicious = |init: Init| matches!(init, Init::Xavier | Init::Kaiming);
@@ -32,8 +41,9 @@ fn check(context: &Context<'_>, reporter: &mut Reporter<'_>) {
     if !graph.training || many.count() < MANY as usize {
         return;
     }
-    // By definition: how many layers, and what is wrong.
-    let mut found: Vec<(DefinitionId, crate::graph::NodeId, &'static str, f64, u32)> = Vec::new();
+    let mut total = 0;
+    let mut found: Vec<Found> = Vec::new();
+    let mut seen: FxHashSet<DefinitionId> = FxHashSet::default();
     for weight in context.facts.signal().weights() {
         let Some(parameter) = graph.parameter(weight.weight) else {
             continue;
@@ -42,26 +52,32 @@ fn check(context: &Context<'_>, reporter: &mut Reporter<'_>) {
             continue;
         };
         let name = behind.op.name;
-        // By how much each layer changes the second moment of what passes.
-        let factor = match parameter.init {
-            Init::Xavier if matches!(name, "relu" | "leaky_relu") => 0.5,
-            Init::Kaiming if matches!(name, "tanh" | "sigmoid" | "selu" | "softsign") => 2.0,
+        let halves = match parameter.init {
+            Init::Xavier if matches!(name, "relu" | "leaky_relu") => true,
+            Init::Kaiming if matches!(name, "tanh" | "sigmoid" | "selu" | "softsign") => false,
             _ => continue,
         };
         let node = graph.node(weight.node);
         let definition = graph.layer(node.layer).definition;
-        match found.iter_mut().find(|(known, ..)| *known == definition) {
-            Some((.., count)) => *count += 1,
-            None => found.push((definition, weight.node, name, factor, 1)),
+        total += 1;
+        if seen.insert(definition) {
+            found.push(Found {
+                node: weight.node,
+                activation: name,
+                halves,
+            });
         }
     }
-    let total: u32 = found.iter().map(|(.., count)| count).sum();
     if total < MANY {
         return;
     }
-    for (_, node, name, factor, _) in found {
-        let rectified = is_rectifier(graph.node(node)) || factor < 1.0;
-        let (has, effect, help) = match rectified {
+    for Found {
+        node,
+        activation: name,
+        halves,
+    } in found
+    {
+        let (has, effect, help) = match halves {
             true => (
                 "Xavier's",
                 format!(

@@ -1,11 +1,10 @@
 //! `gradient/recurrent-without-clipping`: see its page.
 
-use rustc_hash::FxHashSet;
-
 use crate::diag::{Confidence, Level, Safety};
 use crate::quantity::figure;
 use crate::rules::{Check, Context, FixKind, Reporter, Rule};
 use crate::source::Span;
+use rustc_hash::FxHashSet;
 
 /// The rule.
 pub static RULE: Rule = Rule {

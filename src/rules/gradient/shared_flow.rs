@@ -1,7 +1,7 @@
 //! What the rules about gradients share: how signal and gradient change from the first weights to
 //! the last, and which activation stands behind a weight.
 
-use crate::facts::signal::{Signal, WeightSignal};
+use crate::facts::signal::WeightSignal;
 use crate::graph::{Graph, Node, NodeId};
 use crate::ops::Init;
 use crate::rules::Context;
@@ -39,14 +39,13 @@ impl Flow {
         }
         let signal = context.facts.signal();
         let last = *signal.weights().iter().max_by_key(|weight| weight.depth)?;
-        let norm = |weight: &WeightSignal| norm(signal, graph, weight);
         let early = signal
             .weights()
             .iter()
             .filter(|weight| weight.depth <= (last.depth / 3).max(1));
-        let largest = *early.max_by(|a, b| norm(a).total_cmp(&norm(b)))?;
+        let largest = *early.max_by(|a, b| a.norm.total_cmp(&b.norm))?;
         let front = signal.weights().iter().filter(|weight| weight.depth == 1);
-        let first = *front.max_by(|a, b| norm(a).total_cmp(&norm(b)))?;
+        let first = *front.max_by(|a, b| a.norm.total_cmp(&b.norm))?;
         let output = |weight: &WeightSignal| graph.node(weight.node).first_output;
         let complete = signal
             .weights()
@@ -54,8 +53,8 @@ impl Flow {
             .filter(|weight| weight.depth <= largest.depth)
             .chain([&last])
             .all(|weight| signal.gradient(output(weight)).complete);
-        let decades = norm(&first) - norm(&last);
-        let early = norm(&largest) - norm(&last);
+        let decades = first.norm - last.norm;
+        let early = largest.norm - last.norm;
         (last.depth >= DEEP && complete && decades.is_finite()).then_some(Flow {
             first,
             last,
@@ -69,11 +68,6 @@ impl Flow {
         let layers = self.last.depth.saturating_sub(self.first.depth).max(1);
         10f64.powf(self.decades / f64::from(layers))
     }
-}
-
-/// The norm of the gradient where a weight's product comes out, in decades.
-pub fn norm(signal: &Signal, graph: &Graph, weight: &WeightSignal) -> f64 {
-    signal.gradient_norm(graph, graph.node(weight.node).first_output)
 }
 
 /// Ops that change no value but place, share or scale.

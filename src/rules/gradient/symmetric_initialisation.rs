@@ -1,10 +1,9 @@
 //! `gradient/symmetric-initialisation`: see its page.
 
-use rustc_hash::FxHashSet;
-
 use crate::diag::{Confidence, Level};
 use crate::ops::Init;
 use crate::rules::{Check, Context, FixKind, Reporter, Rule};
+use rustc_hash::FxHashSet;
 
 /// The rule.
 pub static RULE: Rule = Rule {

@@ -1,14 +1,13 @@
 //! `gradient/vanishing`: see its page.
 
-use rustc_hash::FxHashSet;
-
-use super::shared_flow::{DECADES, Flow, activation, init_name, is_rectifier, norm, saturates};
+use super::shared_flow::{DECADES, Flow, activation, init_name, is_rectifier, saturates};
 use crate::diag::{Confidence, Edit, Level, Safety};
 use crate::graph::{DefinitionId, NodeId};
 use crate::ops::Init;
 use crate::quantity::figure;
 use crate::rules::shared_edit::add_key;
 use crate::rules::{Check, Context, FixKind, Reporter, Rule};
+use rustc_hash::FxHashSet;
 
 /// The rule.
 pub static RULE: Rule = Rule {
@@ -27,11 +26,10 @@ fn check(context: &Context<'_>, reporter: &mut Reporter<'_>) {
     };
     let (graph, signal) = (context.graph, context.facts.signal());
     let layer = |node: NodeId| graph.layer_path(graph.node(node).layer);
-    let end = norm(signal, graph, &flow.last);
     let crossing = signal
         .weights()
         .iter()
-        .filter(|weight| norm(signal, graph, weight) < end - DECADES)
+        .filter(|weight| weight.norm < flow.last.norm - DECADES)
         .max_by_key(|weight| weight.depth);
     let (first, last) = (layer(flow.first.node), layer(flow.last.node));
     let message = format!(

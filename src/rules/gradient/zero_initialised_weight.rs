@@ -1,11 +1,10 @@
 //! `gradient/zero-initialised-weight`: see its page.
 
-use rustc_hash::FxHashSet;
-
 use crate::diag::Level;
 use crate::facts::signal::WeightSignal;
 use crate::ops::Init;
 use crate::rules::{Check, Context, FixKind, Reporter, Rule};
+use rustc_hash::FxHashSet;
 
 /// The rule.
 pub static RULE: Rule = Rule {

@@ -1,10 +1,9 @@
 //! `hyperparameter/bias-before-norm`: see its page.
 
-use rustc_hash::FxHashSet;
-
 use crate::diag::{Level, Safety};
 use crate::rules::shared_edit::set_attribute;
 use crate::rules::{Check, Context, FixKind, Reporter, Rule};
+use rustc_hash::FxHashSet;
 
 /// The rule.
 pub static RULE: Rule = Rule {

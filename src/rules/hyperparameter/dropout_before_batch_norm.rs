@@ -1,9 +1,8 @@
 //! `hyperparameter/dropout-before-batch-norm`: see its page.
 
-use rustc_hash::FxHashSet;
-
 use crate::diag::{Confidence, Level};
 use crate::rules::{Check, Context, FixKind, Reporter, Rule};
+use rustc_hash::FxHashSet;
 
 /// The rule.
 pub static RULE: Rule = Rule {
@@ -19,10 +18,6 @@ pub static RULE: Rule = Rule {
 /// How many calls may stand between the two.
 const REACH: usize = 4;
 
-/// The least rate of dropout that is worth a word: the second moment grows by a tenth. Below it
-/// lies what stochastic depth drops.
-const LEAST_RATE: f64 = 0.09;
-
 fn check(context: &Context<'_>, reporter: &mut Reporter<'_>) {
     let graph = context.graph;
     if !graph.training || context.facts.index().calls("batch_norm").is_empty() {
@@ -33,7 +28,7 @@ fn check(context: &Context<'_>, reporter: &mut Reporter<'_>) {
         let node = graph.node(id);
         let p = graph.with_call(node, |call| call.float("p")).unwrap_or(0.5);
         let definition = graph.layer(node.layer).definition;
-        if !(LEAST_RATE..1.0).contains(&p) || reported.contains(&definition) {
+        if p <= 0.0 || p >= 1.0 || reported.contains(&definition) {
             continue;
         }
         let mut at = id;

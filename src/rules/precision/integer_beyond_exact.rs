@@ -4,6 +4,7 @@ use super::shared_integers::{first_missing, narrowed};
 use crate::diag::Level;
 use crate::quantity::group;
 use crate::rules::{Check, Context, FixKind, Reporter, Rule};
+use rustc_hash::FxHashSet;
 
 /// The rule.
 pub static RULE: Rule = Rule {
@@ -17,12 +18,12 @@ pub static RULE: Rule = Rule {
 };
 
 fn check(context: &Context<'_>, reporter: &mut Reporter<'_>) {
-    let mut reported = Vec::new();
+    let mut reported = FxHashSet::default();
     for place in narrowed(context).into_iter().filter(|place| !place.counted) {
         if reported.contains(&place.source) {
             continue;
         }
-        reported.push(place.source);
+        reported.insert(place.source);
         let missing = first_missing(place.format);
         let name = context.graph.tensor_name(place.source);
         let message = format!(

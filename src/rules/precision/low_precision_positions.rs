@@ -4,6 +4,7 @@ use super::shared_integers::{distinct, first_missing, narrowed};
 use crate::diag::{Confidence, Level};
 use crate::quantity::group;
 use crate::rules::{Check, Context, FixKind, Reporter, Rule};
+use rustc_hash::FxHashSet;
 
 /// The rule.
 pub static RULE: Rule = Rule {
@@ -17,14 +18,14 @@ pub static RULE: Rule = Rule {
 };
 
 fn check(context: &Context<'_>, reporter: &mut Reporter<'_>) {
-    let mut reported = Vec::new();
+    let mut reported = FxHashSet::default();
     for place in narrowed(context).into_iter().filter(|place| place.counted) {
         let node = context.graph.node(place.node);
         let definition = context.graph.layer(node.layer).definition;
         if reported.contains(&(definition, place.source)) {
             continue;
         }
-        reported.push((definition, place.source));
+        reported.insert((definition, place.source));
         let all = place.most as u128 + 1;
         let missing = first_missing(place.format);
         let message = format!(
