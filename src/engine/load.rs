@@ -3,7 +3,7 @@
 use crate::diag::{Finding, Level, Sink};
 use std::sync::Arc;
 
-use crate::source::{FileId, SourceFile, Sources, Span};
+use crate::source::{FileId, SourceFile, Sources, Span, suggest};
 use crate::spec::document::{Document, SyntaxError, parse_assignment};
 use crate::spec::names;
 
@@ -72,7 +72,7 @@ pub fn load(
         let text = Arc::from(assignment.as_str());
         let (set, errors) = parse_assignment(&text, file);
         report(names::SYNTAX, &errors, &mut sink);
-        if errors.is_empty() {
+        if errors.is_empty() && !sets_unknown_dim(&document, &set, &mut sink) {
             report(names::UNKNOWN_KEY, &document.merge(set), &mut sink);
         }
     }
@@ -80,6 +80,38 @@ pub fn load(
         document,
         findings: sink.into_findings(),
     }
+}
+
+/// Reports an assignment to a dim that there is not: laid over, it would be a new dim that nothing
+/// uses, and the one that was meant would keep its value.
+fn sets_unknown_dim(document: &Document, set: &Document, sink: &mut Sink) -> bool {
+    let dims = |document: &Document| -> Vec<(String, Span)> {
+        let table = document.root().get("dims").and_then(|node| node.as_table());
+        table.map_or_else(Vec::new, |table| {
+            table
+                .entries()
+                .map(|entry| (entry.key().to_owned(), entry.key_span()))
+                .collect()
+        })
+    };
+    let known = dims(document);
+    let known: Vec<&str> = known.iter().map(|(name, _)| name.as_str()).collect();
+    let mut unknown = false;
+    for (name, span) in dims(set) {
+        if !known.contains(&name.as_str()) {
+            unknown = true;
+            let message = format!("there is no dim `{name}` to set");
+            sink.report(
+                names::UNKNOWN_DIM,
+                Level::Error,
+                Some(span),
+                "dims",
+                message,
+            )
+            .maybe_help(suggest::did_you_mean(&name, &known));
+        }
+    }
+    unknown
 }
 
 fn parse(file: FileId, sources: &Sources, sink: &mut Sink) -> Document {
@@ -255,6 +287,12 @@ mod tests {
             ..Overlay::default()
         };
         assert!(run(&[("a.toml", BASE)], &none).contains("there is no variant `wied`"));
+        // A misspelled dim must not become a new one that nothing uses.
+        let typo = Overlay {
+            assignments: vec!["dims.m=3".into()],
+            ..Overlay::default()
+        };
+        assert!(run(&[("a.toml", BASE)], &typo).contains("there is no dim `m` to set"));
         let bad = Overlay {
             assignments: vec!["dims.n.m=3".into()],
             ..Overlay::default()
