@@ -11,6 +11,7 @@ pub mod engine;
 pub mod facts;
 pub mod formula;
 pub mod graph;
+pub mod import;
 pub mod lower;
 pub mod ops;
 pub mod quantity;

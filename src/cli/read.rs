@@ -1,7 +1,7 @@
 //! Texts from files and standard input: at most so long, and UTF-8.
 
 use std::fs::{self, File};
-use std::io::Read;
+use std::io::{BufReader, Read};
 use std::path::Path;
 
 use super::status::Complaint;
@@ -21,6 +21,13 @@ pub(super) fn file(path: &Path) -> Result<String, Complaint> {
         return Err(too_long(&name, LIMIT, Some(size)));
     }
     read(&mut opened, &name, LIMIT, size)
+}
+
+/// A file that is not read as text.
+pub(super) fn open(path: &Path) -> Result<BufReader<File>, Complaint> {
+    let name = path.display().to_string();
+    let fail = |error| Complaint::new(format!("`{name}` cannot be read: {error}"));
+    Ok(BufReader::new(File::open(path).map_err(fail)?))
 }
 
 /// The text of standard input, which goes by that name.

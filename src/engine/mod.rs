@@ -15,6 +15,7 @@ pub use load::{Fetch, Loaded, Overlay, load};
 use crate::device::Catalogue;
 use crate::diag::{Finding, Sink, fingerprint, order};
 use crate::facts::Facts;
+use crate::import::{Format, ImportError};
 use crate::lower::{Model, lower};
 use crate::rules::{self, Context};
 use crate::source::{Sources, Span};
@@ -39,6 +40,25 @@ pub fn read(loaded: Loaded, sink: &mut Sink) -> (Spec, Model) {
     let spec = Spec::read(loaded.document, sink);
     let model = lower(&spec, &[], sink);
     (spec, model)
+}
+
+/// Reads a model that another program wrote, with a loaded document for what is said of its run.
+/// The sink gets what is wrong with the document.
+///
+/// # Errors
+/// Where the file cannot be imported.
+pub fn import(
+    loaded: Loaded,
+    format: Format,
+    file: impl std::io::Read + std::io::Seek,
+    sink: &mut Sink,
+) -> Result<(Spec, Model), ImportError> {
+    for finding in loaded.findings {
+        sink.push(finding);
+    }
+    let spec = Spec::read_beside(loaded.document, sink);
+    let imported = format.import(file, &spec)?;
+    Ok((spec, imported.model))
 }
 
 /// Checks a loaded document: reads it, lowers it, and runs every rule.

@@ -69,7 +69,12 @@ pub fn lower(spec: &Spec, overrides: &[(SmolStr, i64)], sink: &mut Sink) -> Mode
     let outputs = lowering.outputs();
     lowering.checkpoints();
     let graph = lowering.builder.finish(outputs);
-    Model { graph, dims, dtype }
+    Model {
+        graph,
+        dims,
+        dtype,
+        places: Vec::new(),
+    }
 }
 
 /// The element type of parameters: `[model] dtype`, unless the precision policy says otherwise.

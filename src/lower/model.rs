@@ -15,6 +15,8 @@ pub struct Model {
     pub dims: DimValues,
     /// The element type of parameters where nothing else is said.
     pub dtype: Dtype,
+    /// For an imported model, the path of each definition: the spec has none of them.
+    pub places: Vec<String>,
 }
 
 /// A place in a spec: its symbol, and the bytes that it stands for.
@@ -31,7 +33,7 @@ impl Model {
     pub fn layer_place(&self, spec: &Spec, layer: LayerId) -> Place {
         let definition = self.graph.layer(layer).definition;
         Place {
-            path: definition_path(spec, definition),
+            path: self.definition_path(spec, definition),
             span: definition_span(spec, definition),
         }
     }
@@ -45,7 +47,7 @@ impl Model {
             .get(definition.0 as usize)
             .map(|layer| layer.body_span);
         Place {
-            path: definition_path(spec, definition),
+            path: self.definition_path(spec, definition),
             span: node.span.or(body),
         }
     }
@@ -66,13 +68,14 @@ impl Model {
         }
         place
     }
-}
 
-fn definition_path(spec: &Spec, definition: DefinitionId) -> String {
-    if (definition.0 as usize) < spec.definitions.len() {
-        spec.definition_path(definition)
-    } else {
-        String::new()
+    fn definition_path(&self, spec: &Spec, definition: DefinitionId) -> String {
+        let at = definition.0 as usize;
+        match self.places.get(at) {
+            Some(place) => place.clone(),
+            None if at < spec.definitions.len() => spec.definition_path(definition),
+            None => String::new(),
+        }
     }
 }
 

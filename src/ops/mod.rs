@@ -42,6 +42,7 @@ mod dropout;
 mod einsum;
 mod embedding;
 mod extreme;
+pub mod foreign;
 mod fourier;
 mod heads;
 mod image;

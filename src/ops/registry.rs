@@ -24,6 +24,7 @@ pub static FAMILIES: &[(&str, &[Op])] = &[
     ("einsum", super::einsum::OPS),
     ("embedding", super::embedding::OPS),
     ("extreme", super::extreme::OPS),
+    ("foreign", super::foreign::OPS),
     ("fourier", super::fourier::OPS),
     ("heads", super::heads::OPS),
     ("image", super::image::OPS),

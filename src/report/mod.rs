@@ -15,6 +15,8 @@ pub use memory::{DevicePart, MemoryPart, MemoryRow, OwnerRow};
 
 use crate::facts::Facts;
 use crate::graph::Graph;
+use crate::ops::Call;
+use crate::ops::foreign::OPAQUE;
 use crate::quantity::{Bytes, Elements, Flops};
 
 /// The version of the report's JSON form.
@@ -43,6 +45,9 @@ pub struct CapacityReport {
     pub layers: Vec<LayerRow>,
     /// Ops of which nothing is known, so that they are in no figure.
     pub unknown_ops: usize,
+    /// What those of them are called that an imported model calls and that are not known here.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub unknown_names: Vec<String>,
 }
 
 /// What the model is called and takes.
@@ -145,9 +150,23 @@ impl CapacityReport {
             memory: MemoryPart::of(facts),
             growth: growth::rows(facts),
             layers: layers::rows(facts),
-            unknown_ops: cost.unknown,
+            unknown_ops: cost.unknown + facts.index().calls(OPAQUE).len(),
+            unknown_names: unknown_names(facts),
         }
     }
+}
+
+/// The names of the ops that are `opaque`, each once.
+fn unknown_names(facts: &Facts<'_>) -> Vec<String> {
+    let name = |call: &Call<'_>| call.text("target").map(|name| name.to_string());
+    let calls = facts.index().calls(OPAQUE);
+    let mut names: Vec<String> = calls
+        .iter()
+        .filter_map(|&id| facts.graph().with_call(facts.graph().node(id), name))
+        .collect();
+    names.sort_unstable();
+    names.dedup();
+    names
 }
 
 fn inputs(graph: &Graph) -> Vec<NamedType> {

@@ -77,6 +77,23 @@ impl Blocks for BlockTable {
 impl Spec {
     /// Reads the tables of a document; whatever is wrong goes to `sink`. `O(size)`.
     pub fn read(document: Document, sink: &mut Sink) -> Spec {
+        let spec = Spec::read_beside(document, sink);
+        let root = spec.document.root();
+        let may_hold = |node: NodeRef<'_>| node.as_array().is_some();
+        if spec.layers.is_empty() && root.get("layers").is_none_or(may_hold) {
+            Reader::new(sink, &DimValues::default())
+                .report(
+                    names::MISSING_KEY,
+                    root.span().start_only(),
+                    "the spec has no layers",
+                )
+                .help("add one: [[layers]] with op = \"linear\" or a formula");
+        }
+        spec
+    }
+
+    /// Reads a document that may have no layers, for it stands beside a model that was imported.
+    pub fn read_beside(document: Document, sink: &mut Sink) -> Spec {
         let root = document.root();
         // Where the text could not be read whole, what is missing may stand in the rest.
         let whole = !sink.has_errors();
@@ -139,19 +156,6 @@ impl Spec {
             reader.within("layers", |reader| {
                 read_layers(node, None, &blocks, &mut definitions, &mut layers, reader);
             });
-        }
-        if layers.is_empty()
-            && root
-                .get("layers")
-                .is_none_or(|node| node.as_array().is_some())
-        {
-            reader
-                .report(
-                    names::MISSING_KEY,
-                    root.span().start_only(),
-                    "the spec has no layers",
-                )
-                .help("add one: [[layers]] with op = \"linear\" or a formula");
         }
         let mut lint = Lint::default();
         if let Some(node) = root.get("lint") {

@@ -1,6 +1,7 @@
 //! What the formats for people share: rows of repeated layers folded, and the totals.
 
 use crate::quantity::{Elements, Flops};
+use crate::render::report::counted;
 use crate::report::{CapacityReport, LayerRow, OutputType};
 
 /// One line of the table of layers.
@@ -107,7 +108,13 @@ pub(super) fn totals(report: &CapacityReport) -> Vec<(&'static str, String)> {
         ),
     ];
     if report.unknown_ops > 0 {
-        totals.push(("left out as unknown", format!("{} ops", report.unknown_ops)));
+        let count = counted(report.unknown_ops, "op");
+        let names = report.unknown_names.join(", ");
+        let unknown = match names.as_str() {
+            "" => count,
+            names => format!("{count} ({names})"),
+        };
+        totals.push(("left out as unknown", unknown));
     }
     totals
 }
