@@ -112,6 +112,16 @@ pub struct Signal {
     moments: Vec<Option<Moments>>,
     gradients: Vec<Gradient>,
     weights: Vec<WeightSignal>,
+    norms: Vec<Norm>,
+}
+
+/// The largest gradient at one depth of a model.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Norm {
+    /// The logarithm to base 10 of its norm.
+    pub log10: f64,
+    /// Whether all gradients at that depth are known.
+    pub complete: bool,
 }
 
 impl Signal {
@@ -171,6 +181,13 @@ impl Signal {
             stuck = next;
         }
         Vec::new()
+    }
+
+    /// For each number of weights on the longest way from the inputs, from 0 on, the largest norm of
+    /// the gradients of all tensors there: of the weights' products, but also of the residual stream
+    /// that passes them by.
+    pub fn norms(&self) -> &[Norm] {
+        &self.norms
     }
 
     /// The trained weights, in the order of the graph.

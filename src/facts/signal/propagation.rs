@@ -3,7 +3,7 @@
 use rustc_hash::{FxHashMap, FxHashSet};
 use smallvec::SmallVec;
 
-use super::{Gradient, Signal, WeightSignal};
+use super::{Gradient, Norm, Signal, WeightSignal};
 use crate::graph::{Graph, LayerKind, Node, NodeId, Parameter, TensorId, TensorKind};
 use crate::spec::Spec;
 use crate::tensor::Moments;
@@ -36,11 +36,12 @@ pub(super) fn propagate(spec: &Spec, graph: &Graph, moved: &FxHashSet<TensorId>)
     };
     pass.forward();
     let gradients = pass.backward();
-    let weights = pass.weights(&gradients);
+    let (weights, norms) = pass.weights(&gradients);
     Signal {
         moments: pass.moments,
         gradients,
         weights,
+        norms,
     }
 }
 
@@ -258,8 +259,9 @@ impl Pass<'_> {
     /// The calls that multiply with a trained weight. Each element of the weight takes part in as
     /// many products as there are multiply-adds for each of its elements, and its gradient is the
     /// sum of the results' gradients times the other factors.
-    fn weights(&self, gradients: &[Gradient]) -> Vec<WeightSignal> {
+    fn weights(&self, gradients: &[Gradient]) -> (Vec<WeightSignal>, Vec<Norm>) {
         let graph = self.graph;
+        let mut norms: Vec<Norm> = Vec::new();
         let mut depths = vec![0u32; graph.tensors.len()];
         let mut weights = Vec::new();
         for (id, node) in graph.nodes() {
@@ -272,8 +274,21 @@ impl Pass<'_> {
                 .unwrap_or(0);
             let weight = trained_factor(graph, node);
             let depth = before.saturating_add(u32::from(weight.is_some()));
+            let nothing = Norm {
+                log10: f64::NEG_INFINITY,
+                complete: true,
+            };
+            if norms.len() <= depth as usize {
+                norms.resize(depth as usize + 1, nothing);
+            }
+            let largest = &mut norms[depth as usize];
             for output in node.outputs() {
                 depths[output.0 as usize] = depth;
+                if graph.tensor(output).requires_grad {
+                    let gradient = gradients[output.0 as usize];
+                    largest.log10 = largest.log10.max(norm(graph, output, gradient));
+                    largest.complete &= gradient.complete;
+                }
             }
             let Some(position) = weight else { continue };
             let products = graph.with_call(node, |call| (call.op.work)(call).products);
@@ -288,18 +303,23 @@ impl Pass<'_> {
                 .and_then(|id| *self.moments.get(id.0 as usize)?);
             let factor = other.map(|other| products as f64 / 2.0 / elements * other.square());
             let gradient = gradients[node.first_output.0 as usize];
-            let given = graph.ty(node.first_output).shape.elements().max(1) as f64;
             weights.push(WeightSignal {
                 node: id,
                 weight,
                 gradient: gradient.scaled(factor),
-                norm: gradient.scaled(Some(given)).log10_deviation(),
+                norm: norm(graph, node.first_output, gradient),
                 output: self.moments[node.first_output.0 as usize],
                 depth,
             });
         }
-        weights
+        (weights, norms)
     }
+}
+
+/// The logarithm to base 10 of the norm of a tensor's whole gradient.
+fn norm(graph: &Graph, tensor: TensorId, gradient: Gradient) -> f64 {
+    let elements = graph.ty(tensor).shape.elements().max(1) as f64;
+    (gradient.log2 + elements.log2()) / 2.0 * std::f64::consts::LOG10_2
 }
 
 /// Which of the first two operands is a trained parameter of at least two axes.

@@ -22,8 +22,9 @@ pub struct Flow {
     pub last: WeightSignal,
     /// By how many decades the norm of the gradient grows from `last` to `first`.
     pub decades: f64,
-    /// The same for the largest gradient in the first third of the net: if some of the early layers
-    /// learn, not all is lost (a branch may be scaled down on purpose).
+    /// The same for the largest gradient of any tensor in the first third of the net. Where that is
+    /// large, a gradient arrives, on the residual stream for one; that a branch gets little of it
+    /// may be meant.
     pub early: f64,
 }
 
@@ -39,22 +40,15 @@ impl Flow {
         }
         let signal = context.facts.signal();
         let last = *signal.weights().iter().max_by_key(|weight| weight.depth)?;
-        let early = signal
-            .weights()
-            .iter()
-            .filter(|weight| weight.depth <= (last.depth / 3).max(1));
-        let largest = *early.max_by(|a, b| a.norm.total_cmp(&b.norm))?;
         let front = signal.weights().iter().filter(|weight| weight.depth == 1);
         let first = *front.max_by(|a, b| a.norm.total_cmp(&b.norm))?;
-        let output = |weight: &WeightSignal| graph.node(weight.node).first_output;
-        let complete = signal
-            .weights()
-            .iter()
-            .filter(|weight| weight.depth <= largest.depth)
-            .chain([&last])
-            .all(|weight| signal.gradient(output(weight)).complete);
+        let third = (last.depth / 3).max(1) as usize;
+        let early = signal.norms().get(1..=third)?;
+        let complete = early.iter().all(|norm| norm.complete)
+            && signal.gradient(graph.node(last.node).first_output).complete;
+        let largest = early.iter().map(|norm| norm.log10).max_by(f64::total_cmp)?;
         let decades = first.norm - last.norm;
-        let early = largest.norm - last.norm;
+        let early = largest - last.norm;
         (last.depth >= DEEP && complete && decades.is_finite()).then_some(Flow {
             first,
             last,

@@ -127,3 +127,50 @@ fn unmoved(format: &FloatFormat, deviation: f64, step: f64) -> f64 {
     let binade = (step.log2() + f64::from(format.precision)).ceil();
     2.0 * (1.0 - gaussian::cumulative(binade.exp2() / deviation))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::tensor::Dtype;
+
+    /// Against drawn weights: the share of N(0, 0.02²) that a step leaves where it is.
+    #[test]
+    fn share_of_weights_that_do_not_move() {
+        for (dtype, step) in [
+            (Dtype::Bfloat16, 1e-3),
+            (Dtype::Bfloat16, 1e-4),
+            (Dtype::Bfloat16, 3e-5),
+            (Dtype::Bfloat16, 1e-5),
+            (Dtype::Bfloat16, 1e-6),
+            (Dtype::Float16, 3e-5),
+            (Dtype::Float16, 1e-5),
+            (Dtype::Float16, 1e-6),
+        ] {
+            let format = dtype.float_format().unwrap();
+            let count = 20_000;
+            // Quantiles of the normal distribution, by bisection, in place of random numbers.
+            let weight = |index: u32| {
+                let wanted = (f64::from(index) + 0.5) / f64::from(count);
+                let (mut low, mut high) = (-8.0, 8.0);
+                for _ in 0..40 {
+                    let middle = (low + high) / 2.0;
+                    match gaussian::cumulative(middle) < wanted {
+                        true => low = middle,
+                        false => high = middle,
+                    }
+                }
+                format.round(0.02 * low)
+            };
+            let still = (0..count)
+                .map(weight)
+                .filter(|&weight| format.round(weight - step) == weight)
+                .count();
+            let drawn = still as f64 / f64::from(count);
+            let figure = unmoved(format, 0.02, step);
+            assert!(
+                (figure - drawn).abs() < 0.01,
+                "{dtype} {step}: {figure} {drawn}"
+            );
+        }
+    }
+}
