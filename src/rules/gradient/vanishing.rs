@@ -20,6 +20,9 @@ pub static RULE: Rule = Rule {
     page: include_str!("../../../specs/rules/gradient/vanishing.md"),
 };
 
+/// The most places that one edit changes.
+const MOST_EDITS: usize = 200;
+
 fn check(context: &Context<'_>, reporter: &mut Reporter<'_>) {
     let Some(flow) = Flow::of(context).filter(|flow| flow.early < -DECADES) else {
         return;
@@ -114,6 +117,10 @@ fn kaiming(context: &Context<'_>) -> Vec<Edit> {
             done.insert(definition);
             let value = "\"kaiming_normal\"";
             edits.extend(add_key(context.spec, definition, "init", value));
+            // Nobody reads an edit of more places; such a spec is generated, and so is its cure.
+            if edits.len() > MOST_EDITS {
+                return Vec::new();
+            }
         }
     }
     edits
