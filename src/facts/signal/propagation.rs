@@ -59,8 +59,8 @@ fn leaves(spec: &Spec, graph: &Graph, moved: &FxHashSet<TensorId>) -> Vec<Option
                 .then(|| parameter.init.moments(&graph.types[index].shape))
         }
         TensorKind::Input(number) => {
-            let range = spec.inputs.get(number as usize)?.range;
-            match range {
+            let declared = spec.inputs.get(number as usize);
+            match declared.and_then(|definition| definition.range) {
                 Some(range) => Some(Moments::uniform(range.low, range.high)),
                 None => graph.types[index]
                     .dtype

@@ -76,7 +76,13 @@ fn removal(context: &Context<'_>, span: Option<Span>) -> Vec<crate::diag::Edit> 
         return Vec::new();
     };
     let text = context.spec.document.file_text(span.file);
-    let (before, after) = (&text[..span.start as usize], &text[span.end as usize..]);
+    let (before, after) = (
+        text.get(..span.start as usize),
+        text.get(span.end as usize..),
+    );
+    let (Some(before), Some(after)) = (before, after) else {
+        return Vec::new();
+    };
     let (blank, comma) = (&[' ', '\t'][..], ',');
     let start = before.trim_end_matches(blank);
     let end = after.trim_start_matches(blank);
