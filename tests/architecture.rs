@@ -4,7 +4,7 @@
 use std::path::{Path, PathBuf};
 
 /// Each module with the modules that it may use. Everything points down this list.
-const LAYERS: [(&str, &[&str]); 15] = [
+const LAYERS: [(&str, &[&str]); 16] = [
     ("source", &[]),
     ("tensor", &[]),
     ("quantity", &[]),
@@ -48,10 +48,16 @@ const LAYERS: [(&str, &[&str]); 15] = [
     ),
     ("render", &["diag", "facts", "quantity", "report", "source"]),
     (
+        "import",
+        &[
+            "diag", "graph", "lower", "ops", "quantity", "source", "spec", "tensor",
+        ],
+    ),
+    (
         "engine",
         &[
-            "device", "diag", "facts", "graph", "lower", "ops", "quantity", "report", "rules",
-            "source", "spec", "tensor",
+            "device", "diag", "facts", "graph", "import", "lower", "ops", "quantity", "report",
+            "rules", "source", "spec", "tensor",
         ],
     ),
 ];
@@ -106,8 +112,8 @@ fn everything_points_down() {
             }
             let text = std::fs::read_to_string(&file).unwrap();
             for used in uses(&text) {
-                let known = names.contains(&used.as_str())
-                    || ["cli", "kernels", "import"].contains(&used.as_str());
+                let known =
+                    names.contains(&used.as_str()) || ["cli", "kernels"].contains(&used.as_str());
                 let down = used == module || allowed.contains(&used.as_str());
                 assert!(
                     !known || down,
@@ -120,6 +126,7 @@ fn everything_points_down() {
 }
 
 /// The core is pure: files, the environment, processes and printing belong to the command line.
+/// An importer reads from a reader that it is handed.
 #[test]
 fn the_core_does_no_io() {
     for (module, _) in LAYERS {
@@ -137,7 +144,7 @@ fn the_core_does_no_io() {
                 "std::process",
                 "std::net",
                 "println!",
-                "std::io",
+                "std::io::std",
             ] {
                 assert!(!code.contains(word), "{} uses {word}", file.display());
             }
