@@ -39,6 +39,23 @@ struct Case {
 enum Contents {
     Text(String),
     Bytes(Vec<u8>),
+    /// A file of `tests/data`.
+    Copy {
+        copy: String,
+    },
+}
+
+impl Contents {
+    fn bytes(&self) -> Vec<u8> {
+        match self {
+            Contents::Text(text) => text.as_bytes().to_vec(),
+            Contents::Bytes(bytes) => bytes.clone(),
+            Contents::Copy { copy } => {
+                let data = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data");
+                fs::read(data.join(copy)).unwrap()
+            }
+        }
+    }
 }
 
 #[derive(Deserialize, Default, PartialEq)]
@@ -61,10 +78,7 @@ fn run(case: &Case) -> Outcome {
     for (path, contents) in &case.files {
         let path = root.join(path);
         fs::create_dir_all(path.parent().unwrap()).unwrap();
-        match contents {
-            Contents::Text(text) => fs::write(path, text).unwrap(),
-            Contents::Bytes(bytes) => fs::write(path, bytes).unwrap(),
-        }
+        fs::write(path, contents.bytes()).unwrap();
     }
     let mut command = Command::new(env!("CARGO_BIN_EXE_plimsoll"));
     command
@@ -111,9 +125,8 @@ fn changed_files(root: &Path, folder: &Path, case: &Case, files: &mut BTreeMap<S
         let name = path.strip_prefix(root).unwrap().display().to_string();
         let bytes = fs::read(&path).unwrap();
         let before = match case.files.get(&name) {
-            Some(Contents::Text(text)) => text.as_bytes(),
-            Some(Contents::Bytes(bytes)) => bytes,
-            None => &[],
+            Some(contents) => contents.bytes(),
+            None => Vec::new(),
         };
         if bytes != before {
             files.insert(name, String::from_utf8(bytes).unwrap());

@@ -9,10 +9,11 @@ use std::path::Path;
 use plimsoll::diag::Sink;
 use plimsoll::engine::{Loaded, Overlay, load};
 use plimsoll::facts::Facts;
-use plimsoll::import::{Agreement, Format, ImportError, Imported};
+use plimsoll::import::{Agreement, Format, ImportError, Imported, Opened};
 use plimsoll::report::CapacityReport;
 use plimsoll::source::{SourceFile, Sources};
 use plimsoll::spec::Spec;
+use plimsoll::spec::dims::DimValues;
 use serde_json::{Value, json};
 use zip::write::{SimpleFileOptions, ZipWriter};
 
@@ -25,10 +26,12 @@ fn spec(assignments: &[&str]) -> Spec {
     let mut sources = Sources::default();
     let file = sources.add(SourceFile::new("run", "spec = 1\n"));
     let overlay = Overlay {
-        variant: None,
         assignments: assignments.iter().map(|&one| one.to_owned()).collect(),
+        ..Overlay::default()
     };
-    let Loaded { document, findings } = load(file, &mut sources, &overlay, &mut |_: &str| {
+    let Loaded {
+        document, findings, ..
+    } = load(file, &mut sources, &overlay, &mut |_: &str| {
         Err(String::new())
     });
     assert!(findings.is_empty(), "{findings:?}");
@@ -39,7 +42,15 @@ fn spec(assignments: &[&str]) -> Spec {
 }
 
 fn import(bytes: &[u8]) -> Result<Imported, ImportError> {
-    Format::ExportedProgram.import(Cursor::new(bytes), &spec(&[]))
+    import_with(bytes, &spec(&[]))
+}
+
+fn import_with(bytes: &[u8], spec: &Spec) -> Result<Imported, ImportError> {
+    let format = Format::of("model.pt2").unwrap();
+    match (format.open)(&mut Cursor::new(bytes))? {
+        Opened::Program(program) => program.build(spec, &DimValues::default()),
+        Opened::Text(_) => unreachable!("an exported program is a graph"),
+    }
 }
 
 /// Imports and reports, and gives the number of calls of the model.
@@ -189,8 +200,7 @@ fn the_run_stands_beside_the_program() {
     let bytes = file("mlp_deep.pt2");
     let memory = |assignments: &[&str]| {
         let spec = spec(assignments);
-        let imported = Format::ExportedProgram.import(Cursor::new(&bytes), &spec);
-        let model = imported.unwrap().model;
+        let model = import_with(&bytes, &spec).unwrap().model;
         Facts::new(&spec, &model).memory().total
     };
     let plain = memory(&["train.optimizer.name=\"sgd\""]);

@@ -18,8 +18,8 @@ fn saved(name: &str, assignments: &[&str]) -> u64 {
     let mut sources = Sources::default();
     let file = sources.add(SourceFile::new(name, text));
     let overlay = Overlay {
-        variant: None,
         assignments: assignments.iter().map(|&one| one.to_owned()).collect(),
+        ..Overlay::default()
     };
     let loaded = load(file, &mut sources, &overlay, &mut |other| {
         std::fs::read_to_string(root().join("specs").join(other)).map_err(|e| e.to_string())

@@ -3,29 +3,36 @@
 
 #![allow(clippy::unwrap_used)]
 
+use std::io::{Cursor, Write};
 use std::path::Path;
 
 use plimsoll::diag::apply::apply;
 use plimsoll::diag::{Finding, Safety};
-use plimsoll::engine::{Levels, Overlay, check, load};
+use plimsoll::engine::{Levels, Overlay, add_import, check, load, load_import};
+use plimsoll::import::Format;
 use plimsoll::render::{Layout, Report};
 use plimsoll::rules::{self, FixKind};
 use plimsoll::source::{SourceFile, Sources};
+use zip::write::{SimpleFileOptions, ZipWriter};
 
 struct Example {
     good: bool,
+    /// Whether the text is that of an exported program, and not of a spec.
+    program: bool,
     text: String,
 }
 
-/// The fenced blocks `toml bad` and `toml good` of a page.
+/// The fenced blocks `toml bad` and `toml good` of a page, and `json bad` and `json good`, which are
+/// programs as they stand in a `.pt2` archive.
 fn examples(page: &str) -> Vec<Example> {
     let mut examples = Vec::new();
     let mut open: Option<Example> = None;
     for line in page.lines() {
         match (&mut open, line) {
-            (None, "```toml bad" | "```toml good") => {
+            (None, "```toml bad" | "```toml good" | "```json bad" | "```json good") => {
                 open = Some(Example {
                     good: line.ends_with("good"),
+                    program: line.contains("json"),
                     text: String::new(),
                 });
             }
@@ -41,8 +48,15 @@ fn examples(page: &str) -> Vec<Example> {
     examples
 }
 
-/// Checks a text.
-fn checked(text: &str) -> (Vec<Finding>, Sources) {
+/// Checks an example.
+fn checked(example: &Example) -> (Vec<Finding>, Sources) {
+    if example.program {
+        return checked_program(&example.text);
+    }
+    checked_text(&example.text)
+}
+
+fn checked_text(text: &str) -> (Vec<Finding>, Sources) {
     let mut sources = Sources::default();
     let file = sources.add(SourceFile::new("example.model.toml", text));
     let loaded = load(file, &mut sources, &Overlay::default(), &mut |path| {
@@ -54,9 +68,29 @@ fn checked(text: &str) -> (Vec<Finding>, Sources) {
     )
 }
 
-/// Checks a text and gives the findings as people see them, and the rules that spoke.
-fn run(text: &str) -> (String, Vec<&'static str>) {
-    let (findings, sources) = checked(text);
+fn checked_program(text: &str) -> (Vec<Finding>, Sources) {
+    let mut zip = ZipWriter::new(Cursor::new(Vec::new()));
+    zip.start_file("example/models/model.json", SimpleFileOptions::default())
+        .unwrap();
+    zip.write_all(text.as_bytes()).unwrap();
+    let archive = zip.finish().unwrap().into_inner();
+    let name = "example.pt2";
+    let opened = (Format::of(name).unwrap().open)(&mut Cursor::new(archive));
+    let mut sources = Sources::default();
+    let file = add_import(name, opened.as_ref(), &mut sources);
+    let overlay = Overlay::default();
+    let loaded = load_import(file, opened.as_ref(), &mut sources, &overlay, &mut |path| {
+        Err(format!("there is no file `{path}`"))
+    });
+    (
+        check(loaded, &sources, &Levels::default()).findings,
+        sources,
+    )
+}
+
+/// Checks an example and gives the findings as people see them, and the rules that spoke.
+fn run(example: &Example) -> (String, Vec<&'static str>) {
+    let (findings, sources) = checked(example);
     let speaking = findings
         .iter()
         .filter(|finding| finding.suppressed.is_none());
@@ -91,7 +125,7 @@ fn every_page_does_what_it_says() {
         );
         let mut shown = String::new();
         for example in examples {
-            let (text, spoke) = run(&example.text);
+            let (text, spoke) = run(&example);
             if example.good {
                 assert!(
                     !spoke.contains(&rule.name),
@@ -128,7 +162,7 @@ fn every_fix_mends_what_it_is_for() {
         };
         let bad = examples(rule.page).into_iter().filter(|e| !e.good);
         for example in bad {
-            let (findings, sources) = checked(&example.text);
+            let (findings, sources) = checked(&example);
             let before: Vec<String> = broken(&findings);
             for finding in findings.iter().filter(|finding| finding.rule == rule.name) {
                 let Some(fix) = &finding.fix else { continue };
@@ -136,7 +170,7 @@ fn every_fix_mends_what_it_is_for() {
                 let one = std::slice::from_ref(finding);
                 let applied = apply(one, &sources, Safety::Unsafe, &|_| true);
                 let text = applied.texts.values().next().expect("the text changes");
-                let (after, _) = checked(text);
+                let (after, _) = checked_text(text);
                 let count =
                     |findings: &[Finding]| findings.iter().filter(|f| f.rule == rule.name).count();
                 assert!(

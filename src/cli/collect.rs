@@ -6,10 +6,24 @@ use std::path::{Path, PathBuf};
 
 use ignore::{DirEntry, WalkBuilder};
 
+use super::open;
 use super::status::Complaint;
+use crate::import::{FORMATS, Format};
 
-/// How the name of a spec ends; only such files are looked for in folders.
-pub(super) const SUFFIX: &str = ".model.toml";
+/// How the name of a spec ends that is looked for in folders.
+const SUFFIX: &str = ".model.toml";
+
+/// What is looked for in folders, in words: ``*.model.toml` or `*.pt2``.
+pub(super) fn looked_for() -> String {
+    let spec = format!("*{SUFFIX}");
+    let mut kinds: Vec<&str> = vec![&spec];
+    kinds.extend(FORMATS.iter().map(|format| format.files));
+    let quoted: Vec<String> = kinds.iter().map(|kind| format!("`{kind}`")).collect();
+    match quoted.split_last() {
+        Some((last, rest)) if !rest.is_empty() => format!("{} or {last}", rest.join(", ")),
+        _ => quoted.concat(),
+    }
+}
 
 /// One spec to read.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -23,7 +37,7 @@ pub(super) enum Input {
 /// What the paths stand for.
 #[derive(Debug, Default)]
 pub(super) struct Found {
-    /// The specs: in the order of the paths and, within a folder, of their names; none of them
+    /// The models: in the order of the paths and, within a folder, of their names; none of them
     /// twice.
     pub inputs: Vec<Input>,
     /// What could not be looked at.
@@ -33,7 +47,7 @@ pub(super) struct Found {
 }
 
 /// Finds the specs that paths stand for. `-` is standard input, a file stands for itself whatever
-/// its name, and a folder for each `*.model.toml` below it.
+/// its name, and a folder for each `*.model.toml` and each model to import below it.
 ///
 /// Hidden files and those that `.gitignore` or `.ignore` exclude are not looked for. Links to
 /// files are followed, links to folders are not, so that the search ends.
@@ -66,7 +80,7 @@ fn walk(folder: &Path, found: &mut Found) {
         .build();
     for entry in walk {
         match entry {
-            Ok(entry) if is_spec(&entry) => {
+            Ok(entry) if is_model(&entry) => {
                 let path = entry.into_path();
                 let short = path.strip_prefix(".").map(Path::to_path_buf);
                 found.inputs.push(Input::File(short.unwrap_or(path)));
@@ -83,7 +97,7 @@ fn walk(folder: &Path, found: &mut Found) {
     }
 }
 
-fn is_spec(entry: &DirEntry) -> bool {
+fn is_model(entry: &DirEntry) -> bool {
     let name = entry.file_name().to_string_lossy();
     let is_file = || match entry.file_type() {
         // A link that leads nowhere is taken, so that reading it tells why.
@@ -92,7 +106,10 @@ fn is_spec(entry: &DirEntry) -> bool {
         }
         kind => kind.is_some_and(|kind| !kind.is_dir()),
     };
-    name.ends_with(SUFFIX) && is_file()
+    match Format::of(&name) {
+        Some(_) => is_file() && open::is_import(entry.path()),
+        None => name.ends_with(SUFFIX) && is_file(),
+    }
 }
 
 /// Keeps the first of several names of one file.

@@ -10,6 +10,7 @@ mod devices;
 mod explain;
 mod markdown;
 mod names;
+mod open;
 mod order;
 mod parallel;
 mod read;

@@ -30,6 +30,19 @@ pub(super) fn open(path: &Path) -> Result<BufReader<File>, Complaint> {
     Ok(BufReader::new(File::open(path).map_err(fail)?))
 }
 
+/// The bytes of standard input, which goes by that name.
+pub(super) fn bytes(input: &mut dyn Read, name: &str) -> Result<Vec<u8>, Complaint> {
+    let mut bytes = Vec::new();
+    input
+        .take(LIMIT + 1)
+        .read_to_end(&mut bytes)
+        .map_err(|error| Complaint::new(format!("`{name}` cannot be read: {error}")))?;
+    match bytes.len() as u64 > LIMIT {
+        true => Err(too_long(name, LIMIT, None)),
+        false => Ok(bytes),
+    }
+}
+
 /// The text of standard input, which goes by that name.
 pub(super) fn stream(input: &mut dyn Read, name: &str) -> Result<String, Complaint> {
     read(input, name, LIMIT, 0)

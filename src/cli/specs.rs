@@ -1,27 +1,27 @@
-//! A spec as a command line names it: a path, a variant, assignments.
+//! A spec as a command line names it: a path, further tables, a variant, assignments.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use super::console::Console;
+use super::open::{self, Contents};
 use super::read;
 use super::status::{Complaint, Status, Stop};
 use crate::diag::{Finding, Sink, fingerprint, order};
-use crate::engine::{self, Overlay};
-use crate::import::Format;
+use crate::engine::{self, Layer, Overlay};
 use crate::lower::Model;
 use crate::render::{Output, Report};
-use crate::source::{SourceFile, Sources};
+use crate::source::Sources;
 use crate::spec::Spec;
 
 /// What standard input is called where nothing else is said.
 pub(super) const STDIN: &str = "<stdin>";
 
-/// The document that stands beside an imported model: nothing is said of its run.
-const EMPTY: &str = "spec = 1\n";
-
 /// What is laid over each spec.
 #[derive(Debug, Clone, Default, clap::Args)]
 pub(super) struct OverlayArguments {
+    /// Lay the tables of this file over the spec or the imported model: `[train]`, `[cluster]` …
+    #[arg(long, value_name = "FILE")]
+    pub with: Vec<PathBuf>,
     /// Lay this variant over the spec
     #[arg(long, value_name = "NAME")]
     pub variant: Option<String>,
@@ -33,7 +33,7 @@ pub(super) struct OverlayArguments {
 /// One spec.
 #[derive(Debug, Clone, clap::Args)]
 pub(super) struct SpecArguments {
-    /// The spec, or a `.pt2` file of `torch.export.save`; `-` is standard input
+    /// The spec, or a model to import: `*.pt2` of `torch.export.save`; `-` is standard input
     #[arg(value_name = "SPEC")]
     pub path: PathBuf,
     #[command(flatten)]
@@ -50,11 +50,24 @@ pub(super) struct Read {
 }
 
 impl OverlayArguments {
-    pub fn overlay(&self) -> Overlay {
-        Overlay {
+    /// Whether anything is laid over.
+    pub fn is_empty(&self) -> bool {
+        self.with.is_empty() && self.variant.is_none() && self.set.is_empty()
+    }
+
+    /// Reads what is laid over.
+    pub fn overlay(&self) -> Result<Overlay, Complaint> {
+        let layer = |path: &PathBuf| {
+            Ok(Layer {
+                name: path.display().to_string(),
+                text: read::file(path)?.into(),
+            })
+        };
+        Ok(Overlay {
+            with: self.with.iter().map(layer).collect::<Result<_, _>>()?,
             variant: self.variant.clone(),
             assignments: self.set.clone(),
-        }
+        })
     }
 }
 
@@ -62,30 +75,13 @@ impl SpecArguments {
     /// Reads the spec. `Err` is the status to end with where there are errors in it; they have
     /// been told on standard error.
     pub fn read(&self, console: &mut Console<'_>) -> Result<Result<Read, Status>, Stop> {
-        let name = self.path.display().to_string();
+        let overlay = self.overlay.overlay()?;
+        let (name, contents) = contents(&self.path, console)?;
         let mut sources = Sources::default();
-        let overlay = self.overlay.overlay();
         let mut sink = Sink::new();
-        let format = Format::of(&name).filter(|_| !self.path.is_dir());
-        let (spec, model) = if let Some(format) = format {
-            let opened = read::open(&self.path)?;
-            let file = sources.add(SourceFile::new(name.as_str(), EMPTY));
-            let loaded = engine::load(file, &mut sources, &overlay, &mut read::base);
-            let imported = engine::import(loaded, format, opened, &mut sink);
-            let (mut spec, model) = imported.map_err(|error| Complaint {
-                message: format!("`{name}` cannot be imported: {error}"),
-                help: error.help,
-            })?;
-            let stem = self.path.file_stem().map(|stem| stem.to_string_lossy());
-            let unnamed = &mut spec.model.name.value;
-            *unnamed = unnamed.take().or(stem.map(Into::into));
-            (spec, model)
-        } else {
-            let (name, text) = self.text(console)?;
-            let file = sources.add(SourceFile::new(name, text));
-            let loaded = engine::load(file, &mut sources, &overlay, &mut read::base);
-            engine::read(loaded, &mut sink)
-        };
+        let file = contents.add(&name, &mut sources);
+        let loaded = contents.load(file, &mut sources, &overlay, &mut read::base);
+        let (spec, model) = engine::read(loaded, &mut sink);
         if !sink.has_errors() {
             return Ok(Ok(Read { spec, model }));
         }
@@ -99,16 +95,16 @@ impl SpecArguments {
         console.print_error(&text);
         Ok(Err(Status::Findings))
     }
+}
 
-    /// The name and the text of a spec.
-    fn text(&self, console: &mut Console<'_>) -> Result<(String, String), Stop> {
-        Ok(match self.path.as_os_str() == "-" {
-            true => (STDIN.to_owned(), read::stream(console.input, STDIN)?),
-            false if self.path.is_dir() => {
-                let message = format!("`{}` is a folder; name one spec", self.path.display());
-                return Err(Complaint::new(message).into());
-            }
-            false => (self.path.display().to_string(), read::file(&self.path)?),
-        })
-    }
+/// The name and the contents of what a path names.
+fn contents(path: &Path, console: &mut Console<'_>) -> Result<(String, Contents), Stop> {
+    Ok(match path.as_os_str() == "-" {
+        true => (STDIN.to_owned(), open::stream(console.input, STDIN)?),
+        false if path.is_dir() => {
+            let message = format!("`{}` is a folder; name one spec", path.display());
+            return Err(Complaint::new(message).into());
+        }
+        false => (path.display().to_string(), open::file(path)?),
+    })
 }

@@ -1,19 +1,31 @@
-//! A document and what is laid over it: `extends`, a variant, assignments.
+//! A document and what is laid over it: `extends`, other files, a variant, assignments.
 
 use crate::diag::{Finding, Level, Sink};
 use std::sync::Arc;
 
+use crate::import::{ImportError, Opened, Program};
 use crate::source::{FileId, SourceFile, Sources, Span, suggest};
 use crate::spec::document::{Document, SyntaxError, parse_assignment};
 use crate::spec::names;
 
-/// What is laid over a document once it is read.
+/// What is laid over a document once it is read, in this order.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Overlay {
+    /// Files of further tables.
+    pub with: Vec<Layer>,
     /// The variant to use.
     pub variant: Option<String>,
     /// Assignments `table.key=value`.
     pub assignments: Vec<String>,
+}
+
+/// A file of tables that are laid over a spec.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Layer {
+    /// What it is called.
+    pub name: String,
+    /// Its text.
+    pub text: Arc<str>,
 }
 
 /// A document with everything laid over it.
@@ -23,6 +35,19 @@ pub struct Loaded {
     pub document: Document,
     /// What was wrong with the text.
     pub findings: Vec<Finding>,
+    /// Where the model's layers stand.
+    pub origin: Origin,
+}
+
+/// Where the layers of a model stand.
+#[derive(Debug, Clone)]
+pub enum Origin {
+    /// In the document.
+    Text,
+    /// In a program of another format; the document stands beside it.
+    Program(Arc<dyn Program>),
+    /// In a file that could not be read, which is said.
+    Nothing,
 }
 
 /// Gives the text of a file that a spec extends, by its path: that of the extending file's folder
@@ -32,8 +57,7 @@ pub type Fetch<'a> = dyn FnMut(&str) -> Result<String, String> + 'a;
 /// The longest chain of files that extend each other.
 const MAX_EXTENDS: usize = 16;
 
-/// Parses the file, lays it over what it extends, and lays over it the variant and the
-/// assignments.
+/// Parses the file, lays it over what it extends, and lays the overlay over it.
 ///
 /// Whatever is wrong becomes a finding, and what could be read is kept.
 pub fn load(
@@ -43,22 +67,91 @@ pub fn load(
     fetch: &mut Fetch<'_>,
 ) -> Loaded {
     let mut sink = Sink::new();
-    let mut document = parse(file, sources, &mut sink);
-    let mut chain = vec![
-        sources
-            .get(file)
-            .map_or_else(String::new, |f| f.name().to_owned()),
-    ];
-    let mut wanted = extended(&document);
-    // Each base is laid under the tree so far.
-    while let Some((path, span)) = wanted.take() {
-        let Some(base) = fetch_base(&path, span, sources, &mut chain, fetch, &mut sink) else {
-            break;
-        };
-        let mut below = parse(base, sources, &mut sink);
-        wanted = extended(&below);
-        report(names::EXTENDS, &below.merge(document), &mut sink);
-        document = below;
+    let document = with_base(file, sources, fetch, &mut sink);
+    finish(document, Origin::Text, sink, sources, overlay, fetch)
+}
+
+/// Adds the text that stands for a file of another format: that of the spec which describes the same
+/// model or, for a program, a document beside it that says its name and the sizes that it leaves
+/// open, so that these can be set as in any spec.
+pub fn add_import(
+    name: &str,
+    opened: Result<&Opened, &ImportError>,
+    sources: &mut Sources,
+) -> FileId {
+    sources.add(match opened {
+        Ok(Opened::Text(text)) => SourceFile::new(format!("{name} (as a spec)"), text.clone()),
+        Ok(Opened::Program(program)) => SourceFile::new(name, beside(name, program.as_ref())),
+        Err(_) => SourceFile::new(name, ""),
+    })
+}
+
+/// Loads what was opened of a file of another format, whose text was added as `file`, and lays the
+/// overlay over it.
+pub fn load_import(
+    file: FileId,
+    opened: Result<&Opened, &ImportError>,
+    sources: &mut Sources,
+    overlay: &Overlay,
+    fetch: &mut Fetch<'_>,
+) -> Loaded {
+    let mut sink = Sink::new();
+    let origin = match opened {
+        Ok(Opened::Text(_)) => return load(file, sources, overlay, fetch),
+        Ok(Opened::Program(program)) => Origin::Program(Arc::clone(program)),
+        Err(error) => {
+            error.clone().report(Span::new(file, 0, 0), &mut sink);
+            Origin::Nothing
+        }
+    };
+    let document = parse(file, sources, &mut sink);
+    finish(document, origin, sink, sources, overlay, fetch)
+}
+
+/// What a program says of itself, as the text of a spec.
+fn beside(name: &str, program: &dyn Program) -> String {
+    let last = name.rsplit(['/', '\\']).next().unwrap_or(name);
+    let stem = last.rsplit_once('.').map_or(last, |(stem, _)| stem);
+    let mut text = "spec = 1\n".to_owned();
+    if !stem.is_empty() {
+        text.push_str(&format!("model.name = {}\n", quoted(stem)));
+    }
+    for dim in program.dims() {
+        text.push_str(&format!("dims.{} = {}\n", quoted(&dim.name), dim.size));
+    }
+    text
+}
+
+/// A text as TOML writes it.
+fn quoted(text: &str) -> String {
+    let mut quoted = "\"".to_owned();
+    for character in text.chars() {
+        match character {
+            '"' | '\\' => quoted.extend(['\\', character]),
+            character if character.is_control() => {
+                quoted.push_str(&format!("\\u{:04X}", u32::from(character)));
+            }
+            character => quoted.push(character),
+        }
+    }
+    quoted.push('"');
+    quoted
+}
+
+/// Lays the overlay over a document.
+fn finish(
+    mut document: Document,
+    origin: Origin,
+    mut sink: Sink,
+    sources: &mut Sources,
+    overlay: &Overlay,
+    fetch: &mut Fetch<'_>,
+) -> Loaded {
+    for layer in &overlay.with {
+        let file = SourceFile::new(layer.name.as_str(), Arc::clone(&layer.text));
+        let file = sources.add(file);
+        let over = with_base(file, sources, fetch, &mut sink);
+        report(names::EXTENDS, &document.merge(over), &mut sink);
     }
     if let Some(variant) = &overlay.variant {
         report(
@@ -79,7 +172,35 @@ pub fn load(
     Loaded {
         document,
         findings: sink.into_findings(),
+        origin,
     }
+}
+
+/// Parses a file and lays it over what it extends, and that over what it extends, and so on.
+fn with_base(
+    file: FileId,
+    sources: &mut Sources,
+    fetch: &mut Fetch<'_>,
+    sink: &mut Sink,
+) -> Document {
+    let mut document = parse(file, sources, sink);
+    let mut chain = vec![
+        sources
+            .get(file)
+            .map_or_else(String::new, |f| f.name().to_owned()),
+    ];
+    let mut wanted = extended(&document);
+    // Each base is laid under the tree so far.
+    while let Some((path, span)) = wanted.take() {
+        let Some(base) = fetch_base(&path, span, sources, &mut chain, fetch, sink) else {
+            break;
+        };
+        let mut below = parse(base, sources, sink);
+        wanted = extended(&below);
+        report(names::EXTENDS, &below.merge(document), sink);
+        document = below;
+    }
+    document
 }
 
 /// Reports an assignment to a dim that there is not: laid over, it would be a new dim that nothing
@@ -257,6 +378,7 @@ mod tests {
         let over = |variant: Option<&str>, sets: &[&str]| Overlay {
             variant: variant.map(str::to_owned),
             assignments: sets.iter().map(|set| (*set).to_owned()).collect(),
+            ..Overlay::default()
         };
         let top = "extends = \"../base.model.toml\"\n[dims]\nn = 5\n";
         let files = [("runs/top.model.toml", top), ("base.model.toml", BASE)];

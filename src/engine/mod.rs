@@ -10,13 +10,12 @@ mod suppress;
 use rustc_hash::FxHashMap;
 
 pub use levels::{LevelOverride, Levels};
-pub use load::{Fetch, Loaded, Overlay, load};
+pub use load::{Fetch, Layer, Loaded, Origin, Overlay, add_import, load, load_import};
 
 use crate::device::Catalogue;
 use crate::diag::{Finding, Sink, fingerprint, order};
 use crate::facts::Facts;
-use crate::import::{Format, ImportError};
-use crate::lower::{Model, lower};
+use crate::lower::{Blueprint, Model, lower};
 use crate::rules::{self, Context};
 use crate::source::{Sources, Span};
 use crate::spec::{Spec, names};
@@ -32,41 +31,34 @@ pub struct Checked {
     pub findings: Vec<Finding>,
 }
 
-/// Reads and lowers a loaded document, without running rules. The sink gets what is wrong.
+/// Reads and lowers what was loaded, without running rules. The sink gets what is wrong.
 pub fn read(loaded: Loaded, sink: &mut Sink) -> (Spec, Model) {
     for finding in loaded.findings {
         sink.push(finding);
     }
-    let spec = Spec::read(loaded.document, sink);
-    let model = lower(&spec, &[], sink);
-    (spec, model)
-}
-
-/// Reads a model that another program wrote, with a loaded document for what is said of its run.
-/// The sink gets what is wrong with the document.
-///
-/// # Errors
-/// Where the file cannot be imported.
-pub fn import(
-    loaded: Loaded,
-    format: Format,
-    file: impl std::io::Read + std::io::Seek,
-    sink: &mut Sink,
-) -> Result<(Spec, Model), ImportError> {
-    for finding in loaded.findings {
-        sink.push(finding);
+    match loaded.origin {
+        Origin::Text => {
+            let spec = Spec::read(loaded.document, sink);
+            let model = lower(&spec, &[], sink);
+            (spec, model)
+        }
+        Origin::Program(program) => {
+            let spec = Spec::read_beside(loaded.document, sink);
+            let model = program.lower(&spec, &[], sink);
+            (spec, model)
+        }
+        Origin::Nothing => (Spec::read_beside(loaded.document, sink), Model::default()),
     }
-    let spec = Spec::read_beside(loaded.document, sink);
-    let imported = format.import(file, &spec)?;
-    Ok((spec, imported.model))
 }
 
-/// Checks a loaded document: reads it, lowers it, and runs every rule.
+/// Checks what was loaded: reads it, lowers it, and runs every rule.
 pub fn check(loaded: Loaded, sources: &Sources, levels: &Levels) -> Checked {
     let mut sink = Sink::new();
+    // What is not known cannot be judged, and that it is not known is said.
+    let is_known = !matches!(loaded.origin, Origin::Nothing);
     let (spec, model) = read(loaded, &mut sink);
     let device = find_device(&spec, &mut sink);
-    {
+    if is_known {
         let facts = Facts::new(&spec, &model);
         let graph = &model.graph;
         let run = &spec.run;

@@ -13,7 +13,7 @@ use super::memory::KeptKind;
 use crate::diag::Sink;
 use crate::formula::arithmetic::Number;
 use crate::graph::{DefinitionId, LayerId};
-use crate::lower::{Model, lower};
+use crate::lower::Model;
 use crate::spec::Spec;
 
 /// Below this share of the whole a term is rounding.
@@ -199,7 +199,7 @@ fn measure(spec: &Spec, model: &Model, base: &Sample, dim: SmolStr) -> Option<Di
     let sample = |times: i64| -> Option<Sample> {
         let larger = size.checked_mul(times)?;
         let mut sink = Sink::new();
-        let model = lower(spec, &[(dim.clone(), larger)], &mut sink);
+        let model = model.resized(spec, &[(dim.clone(), larger)], &mut sink);
         let sound = !sink.has_errors() && size > 0;
         sound.then(|| Sample::of(&Facts::new(spec, &model)))
     };

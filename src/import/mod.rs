@@ -1,39 +1,110 @@
-//! Models that other programs wrote: from their files to a [`Model`].
+//! Models that other programs wrote: from their files to a [`Model`], or to the text of a spec.
 //!
-//! An importer knows one format and the graph; it judges and costs nothing, and opens no file:
-//! it is handed something to read from. What the run is like stands in a spec beside it.
+//! An importer knows one format and what it makes of it; it judges and costs nothing, and opens no
+//! file: it is handed something to read from. What the run is like stands in a spec beside it.
 
 pub mod pt2;
 
 use std::fmt;
 use std::io::{Read, Seek};
+use std::sync::Arc;
 
-use crate::lower::Model;
-use crate::spec::Spec;
+use smol_str::SmolStr;
+
+use crate::diag::{Level, Sink};
+use crate::lower::{Blueprint, Model};
+use crate::source::Span;
+use crate::spec::dims::DimValues;
+use crate::spec::{Spec, names};
+
+/// Something to read a file from.
+pub trait Input: Read + Seek {}
+
+impl<T: Read + Seek> Input for T {}
 
 /// A format that can be imported.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Format {
-    /// What `torch.export.save` writes: `*.pt2`.
-    ExportedProgram,
+#[derive(Debug)]
+pub struct Format {
+    /// Its name: `pt2`.
+    pub name: &'static str,
+    /// How its files are called, for people: `*.pt2`.
+    pub files: &'static str,
+    /// Whether a file of that name, without its folder, is of the format.
+    pub is_named: fn(&str) -> bool,
+    /// Whether a file of such a name really is a model, where the name alone does not tell. Asked
+    /// of files that are found in a folder; those that a user names are believed.
+    pub holds_model: Option<fn(&mut dyn Input) -> bool>,
+    /// Reads a file of the format.
+    pub open: fn(&mut dyn Input) -> Result<Opened, ImportError>,
 }
+
+/// All formats. To add one is to add its entry.
+pub static FORMATS: &[&Format] = &[&pt2::FORMAT];
 
 impl Format {
     /// The format that a file of that name has, if it is one that can be imported.
-    pub fn of(name: &str) -> Option<Format> {
-        let (_, extension) = name.rsplit_once('.')?;
-        extension
-            .eq_ignore_ascii_case("pt2")
-            .then_some(Format::ExportedProgram)
+    pub fn of(name: &str) -> Option<&'static Format> {
+        let last = name.rsplit(['/', '\\']).next().unwrap_or(name);
+        FORMATS
+            .iter()
+            .copied()
+            .find(|format| (format.is_named)(last))
+    }
+}
+
+/// Whether a file's name ends with a dot and that extension, in any case.
+pub fn has_extension(name: &str, extension: &str) -> bool {
+    name.rsplit_once('.')
+        .is_some_and(|(_, end)| end.eq_ignore_ascii_case(extension))
+}
+
+/// What was read from a file.
+#[derive(Debug, Clone)]
+pub enum Opened {
+    /// A program, whose graph is the model.
+    Program(Arc<dyn Program>),
+    /// The text of a spec that describes the same model.
+    Text(Arc<str>),
+}
+
+/// A program that was read, from which the model is built at any sizes that it allows.
+pub trait Program: fmt::Debug + Send + Sync {
+    /// The sizes that the program leaves open.
+    fn dims(&self) -> Vec<OpenDim> {
+        Vec::new()
     }
 
-    /// Reads a model. The spec gives what the file does not say: mode and kernel of attention.
+    /// Builds the model. The spec gives what the file does not say: mode and kernel of attention.
     ///
     /// # Errors
-    /// Where the file is not of the format, damaged, or past a limit.
-    pub fn import(self, file: impl Read + Seek, spec: &Spec) -> Result<Imported, ImportError> {
-        match self {
-            Format::ExportedProgram => pt2::import(file, spec),
+    /// Where the program makes no sense, or is past a limit.
+    fn build(&self, spec: &Spec, dims: &DimValues) -> Result<Imported, ImportError>;
+}
+
+/// A size that a program leaves open.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OpenDim {
+    /// Its name: an identifier.
+    pub name: SmolStr,
+    /// The size at which the program was written.
+    pub size: i64,
+    /// The least and the greatest size that the program allows.
+    pub range: (i64, i64),
+}
+
+impl Blueprint for Arc<dyn Program> {
+    fn lower(&self, spec: &Spec, overrides: &[(SmolStr, i64)], sink: &mut Sink) -> Model {
+        let dims = spec.dims.evaluate(overrides, |_, _| {});
+        match self.build(spec, &dims) {
+            Ok(imported) => Model {
+                dims,
+                blueprint: Some(Arc::new(Arc::clone(self))),
+                ..imported.model
+            },
+            Err(error) => {
+                error.report(spec.document.root().span(), sink);
+                Model::default()
+            }
         }
     }
 }
@@ -74,6 +145,14 @@ impl ImportError {
             message: message.into(),
             help: None,
         }
+    }
+
+    /// Reports the error at the start of a text that stands for the file.
+    pub fn report(self, file: Span, sink: &mut Sink) {
+        let place = file.start_only();
+        let message = format!("the file cannot be imported: {}", self.message);
+        sink.report(names::IMPORT, Level::Error, Some(place), "", message)
+            .maybe_help(self.help);
     }
 
     /// Adds what to do about it.

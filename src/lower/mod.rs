@@ -30,7 +30,7 @@ use crate::spec::tensors::TensorDefinition;
 use crate::spec::{Attention, Mode, Spec, names};
 use crate::tensor::{Dtype, Shape, TensorType};
 
-pub use model::{Model, Place};
+pub use model::{Blueprint, Model, Place};
 use scope::{Binding, Scope};
 pub(crate) use value::is_module;
 
@@ -74,6 +74,7 @@ pub fn lower(spec: &Spec, overrides: &[(SmolStr, i64)], sink: &mut Sink) -> Mode
         dims,
         dtype,
         places: Vec::new(),
+        blueprint: None,
     }
 }
 

@@ -1,5 +1,12 @@
 //! A lowered model, and where its parts were written.
 
+use std::fmt::Debug;
+use std::sync::Arc;
+
+use smol_str::SmolStr;
+
+use super::lower;
+use crate::diag::Sink;
 use crate::graph::{DefinitionId, Graph, LayerId, NodeId};
 use crate::source::Span;
 use crate::spec::Spec;
@@ -17,6 +24,14 @@ pub struct Model {
     pub dtype: Dtype,
     /// For an imported model, the path of each definition: the spec has none of them.
     pub places: Vec<String>,
+    /// For an imported model, what builds it again at other sizes.
+    pub blueprint: Option<Arc<dyn Blueprint>>,
+}
+
+/// Something other than the layers of a spec that a model is built from.
+pub trait Blueprint: Debug + Send + Sync {
+    /// Builds the model, with some free dims set to other numbers. The sink gets what is wrong.
+    fn lower(&self, spec: &Spec, overrides: &[(SmolStr, i64)], sink: &mut Sink) -> Model;
 }
 
 /// A place in a spec: its symbol, and the bytes that it stands for.
@@ -29,6 +44,14 @@ pub struct Place {
 }
 
 impl Model {
+    /// Builds the same model again, with some free dims set to other numbers.
+    pub fn resized(&self, spec: &Spec, overrides: &[(SmolStr, i64)], sink: &mut Sink) -> Model {
+        match &self.blueprint {
+            Some(blueprint) => blueprint.lower(spec, overrides, sink),
+            None => lower(spec, overrides, sink),
+        }
+    }
+
     /// The place of a layer: its name or, without one, its op or formula.
     pub fn layer_place(&self, spec: &Spec, layer: LayerId) -> Place {
         let definition = self.graph.layer(layer).definition;

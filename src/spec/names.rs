@@ -32,3 +32,5 @@ pub const UNKNOWN_DEVICE: &str = "spec/unknown-device";
 pub const UNKNOWN_RULE: &str = "spec/unknown-rule";
 /// A file that `extends` names and that cannot be laid under this one.
 pub const EXTENDS: &str = "spec/extends";
+/// A file of another program that cannot be imported.
+pub const IMPORT: &str = "spec/import";

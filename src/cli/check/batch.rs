@@ -5,11 +5,12 @@ use std::sync::Arc;
 
 use rustc_hash::FxHashMap;
 
+use crate::cli::open::{self, Contents};
 use crate::cli::status::Complaint;
 use crate::cli::{parallel, read};
 use crate::diag::{Finding, fingerprint, order};
 use crate::engine::{self, Levels, Overlay};
-use crate::source::{FileId, SourceFile, Sources, Span};
+use crate::source::{FileId, Sources, Span};
 
 /// The rule that speaks of what a whole run did not need.
 const UNUSED_ALLOW: &str = "spec/unused-allow";
@@ -21,8 +22,15 @@ pub(super) struct Job {
     pub name: String,
     /// Where to read and write it; `None` for standard input.
     pub path: Option<PathBuf>,
-    /// Its text, once that is known.
-    pub text: Option<Arc<str>>,
+    /// What it holds, once that is known.
+    pub contents: Option<Contents>,
+}
+
+impl Job {
+    /// Its text, if it is a spec and known.
+    pub fn text(&self) -> Option<&Arc<str>> {
+        self.contents.as_ref()?.text()
+    }
 }
 
 /// Specs, and how to check them.
@@ -62,10 +70,11 @@ impl Batch {
         let edited: FxHashMap<&str, &Arc<str>> = self
             .jobs
             .iter()
-            .filter_map(|job| Some((job.name.as_str(), job.text.as_ref()?)))
+            .filter_map(|job| Some((job.name.as_str(), job.text()?)))
             .collect();
         let results = parallel::map(&self.jobs, self.threads, |job| self.check_one(job, &edited));
         let mut outcome = Outcome::default();
+        let mut read = Vec::with_capacity(self.jobs.len());
         for (job, result) in self.jobs.iter().zip(results) {
             let result = result.unwrap_or_else(|| {
                 let message = format!(
@@ -75,16 +84,19 @@ impl Batch {
                 Err(Complaint::new(message).help("please report it, with the spec if you can"))
             });
             match result {
-                Ok(checked) => outcome.add(checked),
+                Ok((checked, contents)) => {
+                    outcome.add(checked);
+                    read.push(Some(contents));
+                }
                 Err(complaint) => {
                     outcome.roots.push(None);
                     outcome.complaints.push(complaint);
+                    read.push(None);
                 }
             }
         }
-        for (job, root) in self.jobs.iter_mut().zip(&outcome.roots) {
-            let file = root.and_then(|root| outcome.sources.get(root));
-            job.text = file.map(|file| file.text().clone());
+        for (job, contents) in self.jobs.iter_mut().zip(read) {
+            job.contents = contents;
         }
         outcome.finish();
         outcome
@@ -94,29 +106,28 @@ impl Batch {
     pub fn stdin_text(&self) -> String {
         let stdin = self.jobs.iter().find(|job| job.path.is_none());
         stdin
-            .and_then(|job| job.text.as_deref())
-            .unwrap_or_default()
-            .to_owned()
+            .and_then(Job::text)
+            .map_or_else(String::new, |text| text.to_string())
     }
 
     fn check_one(
         &self,
         job: &Job,
         edited: &FxHashMap<&str, &Arc<str>>,
-    ) -> Result<Checked, Complaint> {
-        let text = match (&job.text, &job.path) {
-            (Some(text), _) => text.clone(),
-            (None, Some(path)) => read::file(path)?.into(),
-            // Standard input has its text from the start.
-            (None, None) => Arc::from(""),
+    ) -> Result<(Checked, Contents), Complaint> {
+        let contents = match (&job.contents, &job.path) {
+            (Some(contents), _) => contents.clone(),
+            (None, Some(path)) => open::file(path)?,
+            // Standard input was read at the start.
+            (None, None) => Contents::Text(Arc::from("")),
         };
         let mut sources = Sources::default();
-        let root = sources.add(SourceFile::new(job.name.as_str(), text));
         let mut fetch = |path: &str| match edited.get(path) {
             Some(text) => Ok(text.to_string()),
             None => read::base(path),
         };
-        let loaded = engine::load(root, &mut sources, &self.overlay, &mut fetch);
+        let root = contents.add(&job.name, &mut sources);
+        let loaded = contents.load(root, &mut sources, &self.overlay, &mut fetch);
         let variants: Vec<String> = match self.all_variants {
             true => loaded.document.variants().map(str::to_owned).collect(),
             false => Vec::new(),
@@ -129,17 +140,18 @@ impl Batch {
                     variant: Some(variant.clone()),
                     ..self.overlay.clone()
                 };
-                let loaded = engine::load(root, &mut sources, &overlay, &mut fetch);
+                let loaded = contents.load(root, &mut sources, &overlay, &mut fetch);
                 let checked = engine::check(loaded, &sources, &self.levels);
                 runs.push((Some(variant), checked.findings));
             }
             findings = join_variants(runs, &sources);
         }
-        Ok(Checked {
+        let checked = Checked {
             sources,
             root,
             findings,
-        })
+        };
+        Ok((checked, contents))
     }
 }
 

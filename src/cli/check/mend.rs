@@ -7,6 +7,7 @@ use std::sync::Arc;
 use rustc_hash::FxHashMap;
 
 use super::batch::{Batch, Job, Outcome};
+use crate::cli::open::Contents;
 use crate::cli::status::Complaint;
 use crate::diag::Safety;
 use crate::diag::apply::{apply, unified_diff};
@@ -31,7 +32,8 @@ pub(super) struct Mended {
 
 /// Applies the fixes of `outcome`, checks again, and so on until there is nothing to fix.
 ///
-/// Only the specs that are checked change, not the files that they extend.
+/// Only the specs that are checked change, not the files that they extend, nor models of other
+/// programs.
 pub(super) fn mend(batch: &mut Batch, outcome: Outcome, safety: Safety) -> Mended {
     let mut mended = Mended {
         outcome,
@@ -57,7 +59,7 @@ impl Mended {
         } = &self.outcome;
         let roots = self.outcome.roots.iter().enumerate();
         let open: FxHashMap<FileId, usize> = roots
-            .filter(|&(job, _)| !closed[job])
+            .filter(|&(job, _)| !closed[job] && batch.jobs[job].text().is_some())
             .filter_map(|(job, root)| Some(((*root)?, job)))
             .collect();
         let applied = apply(findings, sources, safety, &|file| open.contains_key(&file));
@@ -76,7 +78,7 @@ impl Mended {
                     .push(complaint.help("this is a fault of Plimsoll; please report it"));
                 continue;
             }
-            batch.jobs[job].text = Some(text.as_str().into());
+            batch.jobs[job].contents = Some(Contents::Text(text.as_str().into()));
             self.texts.insert(job, text);
             changed = true;
         }
@@ -155,7 +157,7 @@ mod tests {
             jobs: vec![Job {
                 name: "x.model.toml".to_owned(),
                 path: Some(path),
-                text: None,
+                contents: None,
             }],
             overlay: Overlay::default(),
             all_variants: false,

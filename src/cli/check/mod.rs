@@ -8,11 +8,11 @@ use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 use std::{fs, io, thread};
 
-use super::collect::{Input, SUFFIX, collect};
+use super::collect::{Input, collect, looked_for};
 use super::console::Console;
 use super::specs::{OverlayArguments, STDIN};
 use super::status::{Complaint, Status, Stop};
-use super::{names, read};
+use super::{names, open};
 use crate::diag::{Finding, Level, Safety};
 use crate::engine::{LevelOverride, Levels};
 use crate::render::{FORMATS, Layout, Output, Report};
@@ -22,7 +22,7 @@ use batch::{Batch, Job};
 #[derive(Debug, clap::Args)]
 #[command(after_help = formats())]
 pub(super) struct Check {
-    /// Specs, or folders that are searched for `*.model.toml`; `-` is standard input
+    /// Specs and models to import, or folders that are searched for them; `-` is standard input
     #[arg(value_name = "PATH", default_value = ".")]
     paths: Vec<PathBuf>,
 
@@ -146,10 +146,11 @@ impl Check {
         } else if !self.quiet {
             for folder in &found.empty {
                 let folder = folder.display();
-                console.note(&format!("there is no `*{SUFFIX}` in `{folder}`"));
+                let kinds = looked_for();
+                console.note(&format!("there is no {kinds} in `{folder}`"));
             }
         }
-        let mut batch = self.batch(&found.inputs, console, &mut failed);
+        let mut batch = self.batch(&found.inputs, console, &mut failed)?;
         let mut outcome = batch.check();
         failed |= self.tell(&outcome.complaints, console);
         let specs = outcome.roots.iter().flatten().count();
@@ -251,31 +252,36 @@ impl Check {
     }
 
     /// The specs to check; standard input is read here.
-    fn batch(&self, inputs: &[Input], console: &mut Console<'_>, failed: &mut bool) -> Batch {
+    fn batch(
+        &self,
+        inputs: &[Input],
+        console: &mut Console<'_>,
+        failed: &mut bool,
+    ) -> Result<Batch, Complaint> {
         let mut jobs = Vec::with_capacity(inputs.len());
         for input in inputs {
             match input {
                 Input::File(path) => jobs.push(Job {
                     name: path.display().to_string(),
                     path: Some(path.clone()),
-                    text: None,
+                    contents: None,
                 }),
                 Input::Stdin => {
                     let name = self.stdin_filename.as_deref().unwrap_or(STDIN);
-                    match read::stream(console.input, name) {
-                        Ok(text) => jobs.push(Job {
+                    match open::stream(console.input, name) {
+                        Ok(contents) => jobs.push(Job {
                             name: name.to_owned(),
                             path: None,
-                            text: Some(text.into()),
+                            contents: Some(contents),
                         }),
                         Err(complaint) => *failed |= self.tell(&[complaint], console),
                     }
                 }
             }
         }
-        Batch {
+        Ok(Batch {
             jobs,
-            overlay: self.overlay.overlay(),
+            overlay: self.overlay.overlay()?,
             all_variants: self.all_variants,
             levels: Levels {
                 select: self.select.clone(),
@@ -283,7 +289,7 @@ impl Check {
                 levels: self.level.clone(),
             },
             threads: self.jobs.map_or_else(processors, NonZeroUsize::get),
-        }
+        })
     }
 
     /// Writes the findings wherever they go; whether a file could not be written.
@@ -350,7 +356,8 @@ fn no_spec(folders: &[PathBuf]) -> Complaint {
         .map(|folder| format!("`{}`", folder.display()))
         .collect();
     let message = format!(
-        "no spec found: there is no `*{SUFFIX}` in {}",
+        "no spec found: there is no {} in {}",
+        looked_for(),
         folders.join(", ")
     );
     Complaint::new(message)

@@ -16,6 +16,7 @@ use crate::facts::order::einsum::Cost;
 use crate::facts::order::expression::{
     Candidate, ExpressionError, OrderAnswer, OrderProblem, parse_expression,
 };
+use crate::import::Format;
 use crate::quantity::group;
 use crate::render::{Layout, visible};
 
@@ -23,11 +24,11 @@ use crate::render::{Layout, visible};
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub(super) struct Order {
-    /// A product with the shape of each operand, or a spec; `-` is one on standard input
+    /// A product with the shape of each operand, or a spec or model; `-` is one on standard input
     #[arg(value_name = "EXPRESSION|SPEC")]
     expression: String,
     /// List every order of an expression, where there are few
-    #[arg(long, conflicts_with_all = ["variant", "set"])]
+    #[arg(long, conflicts_with_all = ["with", "variant", "set"])]
     all: bool,
     #[command(flatten)]
     overlay: OverlayArguments,
@@ -50,7 +51,6 @@ impl Order {
     pub fn run(self, console: &mut Console<'_>) -> Result<Status, Stop> {
         let text = self.expression.as_str();
         let overlay = self.overlay.clone();
-        let has_overlay = overlay.variant.is_some() || !overlay.set.is_empty();
         if text == "-" || is_file(text) {
             if self.all {
                 let message = "`--all` lists the orders of an expression, not those of a spec";
@@ -59,8 +59,9 @@ impl Order {
             let path = PathBuf::from(text);
             return spec::run(&SpecArguments { path, overlay }, self.output, console);
         }
-        if has_overlay {
-            let message = "`--variant` and `--set` are for specs, and this is an expression";
+        if !overlay.is_empty() {
+            let message =
+                "`--with`, `--variant` and `--set` are for specs, and this is an expression";
             return Err(Complaint::new(message).into());
         }
         let problem = match parse_expression(text) {
@@ -261,7 +262,7 @@ fn count(orders: u128) -> String {
 }
 
 fn is_file(text: &str) -> bool {
-    text.ends_with(".toml") || Path::new(text).is_file()
+    text.ends_with(".toml") || Format::of(text).is_some() || Path::new(text).is_file()
 }
 
 /// The place of a fault, underlined, and what to do.

@@ -15,17 +15,43 @@ mod special;
 mod structure;
 mod tied;
 
-use std::io::{Read, Seek};
+use std::sync::Arc;
 
-use super::{ImportError, Imported};
+use super::{Format, ImportError, Imported, Input, Opened, Program, has_extension};
 use crate::spec::Spec;
+use crate::spec::dims::DimValues;
+use schema::{ExportedProgram, WeightsConfig};
+
+/// What `torch.export.save` writes.
+pub static FORMAT: Format = Format {
+    name: "pt2",
+    files: "*.pt2",
+    is_named: |name| has_extension(name, "pt2"),
+    holds_model: None,
+    open: |input| Ok(Opened::Program(Arc::new(open(input)?))),
+};
+
+/// An exported program.
+#[derive(Debug)]
+struct Exported {
+    program: ExportedProgram,
+    weights: WeightsConfig,
+}
 
 /// Reads an exported program.
 ///
 /// # Errors
 /// Where the archive or its program is damaged, past a limit, or of a shape that is not known.
-pub fn import(file: impl Read + Seek, spec: &Spec) -> Result<Imported, ImportError> {
-    let archive = archive::Archive::read(file)?;
-    let program = archive.program()?;
-    lower::lower(&program, &archive.weights(), spec)
+fn open(input: &mut dyn Input) -> Result<Exported, ImportError> {
+    let archive = archive::Archive::read(input)?;
+    Ok(Exported {
+        program: archive.program()?,
+        weights: archive.weights(),
+    })
+}
+
+impl Program for Exported {
+    fn build(&self, spec: &Spec, _dims: &DimValues) -> Result<Imported, ImportError> {
+        lower::lower(&self.program, &self.weights, spec)
+    }
 }

@@ -6,7 +6,6 @@ use crate::facts::Facts;
 use crate::facts::memory::{Memory, Saved, forward_peak};
 use crate::formula::arithmetic::Number;
 use crate::graph::{Graph, LayerId, LayerKind};
-use crate::lower::lower;
 use crate::quantity::Bytes;
 use crate::rules::Context;
 use crate::spec::run::Run;
@@ -139,7 +138,9 @@ fn halved(context: &Context<'_>) -> Option<(String, Bytes)> {
         return None;
     }
     let mut sink = Sink::new();
-    let model = lower(spec, &[(dim.clone(), half)], &mut sink);
+    let model = context
+        .model
+        .resized(spec, &[(dim.clone(), half)], &mut sink);
     let after = Facts::new(spec, &model).memory().total;
     let change = format!("`{dim} = {half}` and twice the accumulation");
     (!sink.has_errors()).then_some((change, after))

@@ -3,6 +3,7 @@
 mod duplicate_name;
 mod extends;
 mod formula;
+mod import;
 mod inconsistent_dim;
 mod invalid_value;
 mod missing_key;
@@ -26,6 +27,7 @@ pub static RULES: &[&Rule] = &[
     &duplicate_name::RULE,
     &extends::RULE,
     &formula::RULE,
+    &import::RULE,
     &inconsistent_dim::RULE,
     &invalid_value::RULE,
     &missing_key::RULE,

@@ -1,0 +1,86 @@
+//! What a path leads to, in whatever format: the one way in for every command.
+
+use std::io::{Cursor, Read};
+use std::path::Path;
+use std::sync::Arc;
+
+use super::read;
+use super::status::Complaint;
+use crate::engine::{self, Fetch, Loaded, Overlay};
+use crate::import::{Format, ImportError, Opened};
+use crate::source::{FileId, SourceFile, Sources};
+
+/// What was read from a file or from standard input.
+#[derive(Debug, Clone)]
+pub(super) enum Contents {
+    /// The text of a spec.
+    Text(Arc<str>),
+    /// A model of another program, or why the file is none.
+    Import(Result<Opened, ImportError>),
+}
+
+/// Reads the file. Its name says what it is; one with a name that says nothing is a spec.
+pub(super) fn file(path: &Path) -> Result<Contents, Complaint> {
+    let format = Format::of(&path.to_string_lossy()).filter(|_| !path.is_dir());
+    Ok(match format {
+        Some(format) => Contents::Import((format.open)(&mut read::open(path)?)),
+        None => Contents::Text(read::file(path)?.into()),
+    })
+}
+
+/// Reads standard input, which goes by that name.
+pub(super) fn stream(input: &mut dyn Read, name: &str) -> Result<Contents, Complaint> {
+    Ok(match Format::of(name) {
+        Some(format) => {
+            let bytes = read::bytes(input, name)?;
+            Contents::Import((format.open)(&mut Cursor::new(bytes)))
+        }
+        None => Contents::Text(read::stream(input, name)?.into()),
+    })
+}
+
+/// Whether a file that was found in a folder is a model of another program.
+pub(super) fn is_import(path: &Path) -> bool {
+    let Some(format) = Format::of(&path.to_string_lossy()) else {
+        return false;
+    };
+    match (format.holds_model, read::open(path)) {
+        (Some(holds_model), Ok(mut opened)) => holds_model(&mut opened),
+        // What cannot be opened is taken, so that reading it tells why.
+        _ => true,
+    }
+}
+
+impl Contents {
+    /// The text, if it is a spec.
+    pub fn text(&self) -> Option<&Arc<str>> {
+        match self {
+            Contents::Text(text) => Some(text),
+            Contents::Import(_) => None,
+        }
+    }
+
+    /// Adds the text that stands for the model.
+    pub fn add(&self, name: &str, sources: &mut Sources) -> FileId {
+        match self {
+            Contents::Text(text) => sources.add(SourceFile::new(name, Arc::clone(text))),
+            Contents::Import(opened) => engine::add_import(name, opened.as_ref(), sources),
+        }
+    }
+
+    /// Lays the overlay over the model, whose text was added as `file`.
+    pub fn load(
+        &self,
+        file: FileId,
+        sources: &mut Sources,
+        overlay: &Overlay,
+        fetch: &mut Fetch<'_>,
+    ) -> Loaded {
+        match self {
+            Contents::Text(_) => engine::load(file, sources, overlay, fetch),
+            Contents::Import(opened) => {
+                engine::load_import(file, opened.as_ref(), sources, overlay, fetch)
+            }
+        }
+    }
+}
