@@ -3,6 +3,7 @@
 //! Facts return values; whether a value is a fault is decided by the rules. Each pass is computed
 //! once, when something first asks for it.
 
+pub mod allocator;
 pub mod batch;
 pub mod chains;
 pub mod cost;

@@ -17,7 +17,7 @@ use crate::diag::{Level, Sink};
 use crate::graph::DefinitionId;
 
 /// The keys at the top of a spec.
-const KEYS: [&str; 18] = [
+const KEYS: [&str; 19] = [
     "spec",
     "extends",
     "model",
@@ -34,6 +34,7 @@ const KEYS: [&str; 18] = [
     "budget",
     "data",
     "quantization",
+    "allocator",
     "lint",
     "variants",
 ];
@@ -139,6 +140,7 @@ impl Spec {
         read_settings("budget", root, &mut run.budget, reader);
         read_settings("data", root, &mut run.data, reader);
         read_settings("quantization", root, &mut run.quantization, reader);
+        read_settings("allocator", root, &mut run.allocator, reader);
 
         let tensors = |key: &str, reader: &mut Reader<'_>| {
             root.get(key).map_or_else(Vec::new, |node| {

@@ -3,11 +3,13 @@
 //!
 //! The tables are typed and placed, but nothing is derived here; see `facts`.
 
+mod allocator;
 mod cluster;
 mod data;
 mod precision;
 mod train;
 
+pub use allocator::{Allocator, Divisions, Share, SplitLimit};
 pub use cluster::{Baseline, Budget, Cluster, Parallel};
 pub use data::{Data, Quantization, QuantizationScheme, Sampler};
 pub use precision::{LossScale, Precision, PrecisionPreset};
@@ -30,6 +32,8 @@ pub struct Run {
     pub data: Data,
     /// `[quantization]`
     pub quantization: Quantization,
+    /// `[allocator]`
+    pub allocator: Allocator,
 }
 
 impl Run {
