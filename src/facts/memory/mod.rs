@@ -2,14 +2,17 @@
 //! arithmetic.
 //!
 //! Exact for one device: parameters, buffers, gradients, optimizer state, inputs, and what
-//! autograd keeps of the forward pass. An estimate over several: see [`Degrees`] and [`Split`]
-//! for how parts are divided; pipeline stages are taken to be equal. Not in the sum, see
-//! [`LEFT_OUT`].
+//! autograd keeps of the forward pass. An estimate over several: see [`Degrees`], [`Split`],
+//! [`Stages`] and [`Experts`] for how parts are divided. Where ranks of a pipeline hold different
+//! amounts, the figures are those of the rank that holds most. Not in the sum, see [`LEFT_OUT`].
 
 mod forward;
 mod optimizer;
 mod plan;
 mod saved;
+mod shards;
+mod stages;
+mod sum;
 #[cfg(test)]
 mod tests;
 
@@ -17,14 +20,16 @@ use std::fmt;
 
 pub use forward::{ForwardPeak, forward_peak};
 pub use optimizer::{state_bytes, state_name};
-pub use plan::{Degrees, Split};
+pub use plan::{Degrees, Experts, Split};
 pub use saved::{Kept, KeptKind, Recomputed, Saved};
+pub use shards::ddp_buckets;
+pub use stages::{Held, Stages, repeated};
 
 use crate::facts::precision::Policy;
-use crate::graph::{Graph, LayerId, Parameter, TensorKind};
+use crate::graph::{Graph, LayerId};
 use crate::quantity::Bytes;
 use crate::spec::run::Run;
-use crate::tensor::Dtype;
+use sum::Sum;
 
 /// What the sum of the parts leaves out.
 pub const LEFT_OUT: &str = "temporaries of the forward and backward pass and of the optimizer \
@@ -58,6 +63,9 @@ pub enum MemoryKind {
     Recomputed,
     /// Layers whose sharded parameters are gathered to be used.
     Gathered,
+    /// Buffers of communication: buckets of ZeRO, keys and values that go round a ring, tokens
+    /// that go to experts.
+    Communication,
     /// Where nothing is kept for a backward pass: the most that lives at once of the forward pass.
     Forward,
 }
@@ -78,6 +86,7 @@ impl MemoryKind {
             MemoryKind::WeightCasts => "casts of weights",
             MemoryKind::Recomputed => "recomputed activations",
             MemoryKind::Gathered => "gathered layers",
+            MemoryKind::Communication => "communication buffers",
             MemoryKind::Forward => "forward pass",
         }
     }
@@ -120,10 +129,14 @@ pub struct Memory {
     pub owners: Vec<Owner>,
     /// The degrees by which it is divided.
     pub degrees: Degrees,
+    /// The rank of the pipeline that holds most; these are its figures.
+    pub rank: u64,
+    /// The sums of all ranks of the pipeline.
+    pub ranks: Vec<Bytes>,
 }
 
 impl Memory {
-    /// Adds up what there is. `O(nodes + parameters)`.
+    /// Adds up what there is. `O(nodes + parameters + ranks of the pipeline)`.
     ///
     /// `forward` is asked only where nothing is kept for a backward pass.
     pub fn of(
@@ -135,28 +148,32 @@ impl Memory {
         data_ranks: u64,
     ) -> Memory {
         let degrees = Degrees::of(run, data_ranks);
-        let split = Split::of(graph, degrees.tensor);
-        let sum = Sum {
-            graph,
-            run,
-            policy,
-            degrees,
-            split,
+        let forward = saved.kept.is_empty().then(forward);
+        let sum = Sum::new(graph, run, policy, degrees, saved);
+        let of_rank = |rank: u64| {
+            let mut memory = Memory {
+                parts: Vec::new(),
+                total: Bytes::ZERO,
+                owners: Vec::new(),
+                degrees,
+                rank,
+                ranks: Vec::new(),
+            };
+            sum.rank(rank, forward, &mut memory);
+            memory.total = memory.parts.iter().map(|part| part.bytes).sum();
+            memory
         };
-        let mut memory = Memory {
-            parts: Vec::new(),
-            total: Bytes::ZERO,
-            owners: Vec::new(),
-            degrees,
-        };
-        sum.states(&mut memory);
-        sum.inputs(&mut memory);
-        match saved.kept.is_empty() {
-            true => sum.forward(forward(), &mut memory),
-            false => sum.activations(saved, &mut memory),
+        let mut most = of_rank(0);
+        let mut ranks = vec![most.total];
+        for rank in 1..degrees.pipeline {
+            let memory = of_rank(rank);
+            ranks.push(memory.total);
+            if memory.total > most.total {
+                most = memory;
+            }
         }
-        memory.total = memory.parts.iter().map(|part| part.bytes).sum();
-        memory
+        most.ranks = ranks;
+        most
     }
 
     /// What that part takes.
@@ -176,280 +193,5 @@ impl Memory {
                 how: how.into(),
             });
         }
-    }
-}
-
-struct Sum<'a> {
-    graph: &'a Graph,
-    run: &'a Run,
-    policy: &'a Policy,
-    degrees: Degrees,
-    split: Split,
-}
-
-impl Sum<'_> {
-    /// The sum over parameters, on one device of those that split each into `shards`.
-    fn over_parameters(&self, shards: u64, bytes: impl Fn(&Parameter) -> u64) -> u64 {
-        let (mut whole, mut divided) = (0u64, 0u64);
-        for (number, parameter) in self.graph.parameters.iter().enumerate() {
-            let sum = match self.split.parameter(number) {
-                true => &mut divided,
-                false => &mut whole,
-            };
-            *sum = sum.saturating_add(bytes(parameter));
-        }
-        whole
-            .saturating_add(divided.div_ceil(self.degrees.tensor))
-            .div_ceil(self.degrees.pipeline)
-            .div_ceil(shards)
-    }
-
-    fn elements(&self, parameter: &Parameter) -> u64 {
-        self.graph.ty(parameter.tensor).shape.elements()
-    }
-
-    fn own_dtype(&self, parameter: &Parameter) -> Dtype {
-        self.graph.ty(parameter.tensor).dtype
-    }
-
-    /// A type of the policy for a parameter: its own, where the policy has none but that of the
-    /// parameters in general.
-    fn dtype(&self, parameter: &Parameter, chosen: Dtype) -> Dtype {
-        match chosen == self.policy.params.value {
-            true => self.own_dtype(parameter),
-            false => chosen,
-        }
-    }
-
-    fn gradient_bytes(&self, parameter: &Parameter) -> u64 {
-        match parameter.trainable {
-            true => self
-                .dtype(parameter, self.policy.accumulate.value)
-                .bytes_for(self.elements(parameter)),
-            false => 0,
-        }
-    }
-
-    fn divided(&self, shards: u64, what: &str) -> String {
-        let mut text = what.to_owned();
-        for (degree, name) in [
-            (shards, "shards"),
-            (self.degrees.tensor, "tensor-parallel ranks"),
-            (self.degrees.pipeline, "pipeline stages"),
-        ] {
-            if degree > 1 {
-                text += &format!(", over {degree} {name}");
-            }
-        }
-        text
-    }
-
-    /// Parameters and everything that is kept of each.
-    fn states(&self, memory: &mut Memory) {
-        let (policy, degrees) = (self.policy, &self.degrees);
-        let own = |parameter: &Parameter| {
-            let bytes = self.own_dtype(parameter);
-            bytes.bytes_for(self.elements(parameter))
-        };
-        let parameters = degrees.shards(3);
-        memory.add(
-            MemoryKind::Parameters,
-            self.over_parameters(parameters, |p| if p.buffer { 0 } else { own(p) }),
-            self.divided(parameters, policy.params.value.name()),
-        );
-        let buffers = self.over_parameters(1, |p| if p.buffer { own(p) } else { 0 });
-        if self.graph.training {
-            self.trained(memory);
-        }
-        if parameters > 1 {
-            let gathered = self.gathered();
-            memory.add(
-                MemoryKind::Gathered,
-                gathered,
-                "parameters of two layers, gradients of one, while they are whole",
-            );
-        }
-        memory.add(MemoryKind::Buffers, buffers, "as they are declared");
-    }
-
-    fn trained(&self, memory: &mut Memory) {
-        let (policy, degrees) = (self.policy, &self.degrees);
-        let trained = |dtype: Dtype| {
-            move |p: &Parameter| match p.trainable {
-                true => dtype.bytes_for(self.elements(p)),
-                false => 0,
-            }
-        };
-        let state = degrees.shards(1);
-        if let Some(master) = policy.master.value {
-            memory.add(
-                MemoryKind::Master,
-                self.over_parameters(state, trained(master)),
-                self.divided(state, master.name()),
-            );
-        }
-        let shards = degrees.shards(2);
-        let name = policy.accumulate.value.name();
-        let gradients = self.over_parameters(shards, |p| self.gradient_bytes(p));
-        memory.add(MemoryKind::Gradients, gradients, self.divided(shards, name));
-        if degrees.has_buckets() {
-            memory.add(
-                MemoryKind::Buckets,
-                gradients,
-                format!("{name}; none with gradient_as_bucket_view=True"),
-            );
-        }
-        let optimizer = &self.run.train.optimizer;
-        let bytes = |p: &Parameter| match p.trainable {
-            true => {
-                let dtype = self.dtype(p, policy.optimizer.value);
-                state_bytes(optimizer, &self.graph.ty(p.tensor).shape, dtype)
-            }
-            false => 0,
-        };
-        let how = format!("{}, {}", state_name(optimizer), policy.optimizer.value);
-        memory.add(
-            MemoryKind::Optimizer,
-            self.over_parameters(state, bytes),
-            self.divided(state, &how),
-        );
-        if let Some(average) = policy.ema.value {
-            memory.add(
-                MemoryKind::Average,
-                self.over_parameters(1, trained(average)),
-                self.divided(1, average.name()),
-            );
-        }
-    }
-
-    /// While a sharded layer runs, it and the next one are whole, and in the backward pass so are
-    /// its gradients: twice the largest unit and once its gradients, units being the model's
-    /// layers.
-    fn gathered(&self) -> u64 {
-        let graph = self.graph;
-        let mut units = vec![(0u64, 0u64); graph.layers.len() + 1];
-        for parameter in graph.parameters.iter().filter(|p| !p.buffer) {
-            let mut unit = graph.layers.len();
-            let mut at = parameter.layer;
-            while let Some(layer) = at {
-                unit = layer.0 as usize;
-                at = graph.layer(layer).parent;
-            }
-            let bytes = self
-                .own_dtype(parameter)
-                .bytes_for(self.elements(parameter));
-            let (parameters, gradients) = &mut units[unit];
-            *parameters = parameters.saturating_add(bytes);
-            *gradients = gradients.saturating_add(self.gradient_bytes(parameter));
-        }
-        let largest = units
-            .iter()
-            .map(|(parameters, gradients)| {
-                let gradients = if graph.training { *gradients } else { 0 };
-                parameters.saturating_mul(2).saturating_add(gradients)
-            })
-            .max();
-        largest.unwrap_or(0).div_ceil(self.degrees.tensor)
-    }
-
-    fn inputs(&self, memory: &mut Memory) {
-        let bytes = self.graph.inputs.iter().fold(0u64, |sum, (_, id)| {
-            sum.saturating_add(self.graph.ty(*id).bytes())
-        });
-        let bytes = bytes.div_ceil(self.degrees.context);
-        memory.add(MemoryKind::Inputs, bytes, "one micro-batch");
-    }
-
-    /// What of a kept storage lies on one device.
-    fn share(&self, kept: &Kept) -> u64 {
-        let degrees = &self.degrees;
-        let split = match (kept.kind, kept.tensor) {
-            (KeptKind::WeightCast, Some(tensor)) => match self.graph.tensor(tensor).kind {
-                TensorKind::Parameter(number) => self.split.parameter(number as usize),
-                _ => false,
-            },
-            (_, Some(tensor)) => degrees.sequence || self.split.tensor(tensor),
-            (_, None) => degrees.sequence || self.split.node(self.graph, kept.node),
-        };
-        let whole = match split {
-            true => kept.bytes.div_ceil(degrees.tensor),
-            false => kept.bytes,
-        };
-        match kept.kind {
-            KeptKind::WeightCast => whole,
-            KeptKind::Activation | KeptKind::Input => whole.div_ceil(degrees.context),
-        }
-    }
-
-    /// What a forward pass without gradients holds, on one of the devices that split the sequence.
-    fn forward(&self, peak: ForwardPeak, memory: &mut Memory) {
-        let Some(node) = peak.node else { return };
-        let bytes = peak.bytes.div_ceil(self.degrees.context);
-        let path = self.graph.layer_path(self.graph.node(node).layer);
-        let how = format!("tensors alive at once, in `{path}`");
-        memory.add(MemoryKind::Forward, bytes, how);
-    }
-
-    fn activations(&self, saved: &Saved, memory: &mut Memory) {
-        let degrees = &self.degrees;
-        let (mut activations, mut casts) = (0u64, 0u64);
-        let mut by_layer = vec![0u64; self.graph.layers.len()];
-        for kept in &saved.kept {
-            let share = self.share(kept);
-            match kept.kind {
-                KeptKind::Activation => activations = activations.saturating_add(share),
-                KeptKind::WeightCast => casts = casts.saturating_add(share),
-                // Inputs are counted whether they are kept or not.
-                KeptKind::Input => continue,
-            }
-            let layer = self.graph.node(kept.node).layer.0 as usize;
-            if let Some(sum) = by_layer.get_mut(layer) {
-                *sum = sum.saturating_add(share);
-            }
-        }
-        let mut how = match saved.recomputed.len() {
-            0 => "kept for the backward pass".to_owned(),
-            1 => "kept for the backward pass, 1 layer recomputed".to_owned(),
-            n => format!("kept for the backward pass, {n} layers recomputed"),
-        };
-        let in_flight = degrees.in_flight();
-        if degrees.pipeline > 1 {
-            how += &format!(
-                ", {in_flight} micro-batches on one of {} stages",
-                degrees.pipeline
-            );
-        }
-        let activations = activations
-            .div_ceil(degrees.pipeline)
-            .saturating_mul(in_flight);
-        memory.add(MemoryKind::Activations, activations, how);
-        let casts = casts.div_ceil(degrees.pipeline);
-        let lower = self.policy.autocast.map_or("", Dtype::name);
-        let how = format!("{lower} copies of the weights of products, until the backward pass");
-        memory.add(MemoryKind::WeightCasts, casts, how);
-        if let Some(largest) = saved.largest_recomputed() {
-            let bytes = largest
-                .kept
-                .iter()
-                .fold(0u64, |sum, kept| sum.saturating_add(self.share(kept)));
-            let path = self.graph.layer_path(largest.layer);
-            memory.add(
-                MemoryKind::Recomputed,
-                bytes,
-                format!("while `{path}` runs backwards"),
-            );
-        }
-        memory.owners = by_layer
-            .into_iter()
-            .enumerate()
-            .filter(|(_, bytes)| *bytes > 0)
-            .map(|(layer, bytes)| Owner {
-                layer: LayerId(layer as u32),
-                bytes: Bytes(bytes),
-            })
-            .collect();
-        memory
-            .owners
-            .sort_by_key(|owner| std::cmp::Reverse(owner.bytes));
     }
 }

@@ -1,8 +1,8 @@
 //! The state that an optimizer keeps of each parameter.
 //!
 //! Counts follow `torch.optim` 2.x; `Lamb`, `Lars` and `Lion` their papers, `Adam8bit`
-//! bitsandbytes. The step counters, one number for each parameter tensor, are left out: they lie in
-//! the host's memory unless the update is fused.
+//! bitsandbytes, `Shampoo` and `Soap` their authors' own code. The step counters, a float32 for
+//! each parameter tensor, lie in the host's memory unless the update is fused.
 
 use crate::spec::run::{Optimizer, OptimizerKind};
 use crate::tensor::{Dtype, Shape};
@@ -11,6 +11,8 @@ use crate::tensor::{Dtype, Shape};
 const BLOCK: u64 = 256;
 /// Tensors below this many elements keep 32-bit states in bitsandbytes' optimizers.
 const SMALLEST_8BIT: u64 = 4096;
+/// The longest axis that Shampoo and SOAP precondition; a longer one is left as it is.
+const LONGEST_PRECONDITIONED: u64 = 10_000;
 /// Directions that L-BFGS remembers (`history_size`).
 const HISTORY: u64 = 100;
 
@@ -27,23 +29,42 @@ pub fn state_bytes(optimizer: &Optimizer, shape: &Shape, dtype: Dtype) -> u64 {
         OptimizerKind::Sgd => copies(momentum),
         // LARS is SGD with momentum, 0.9 in its paper and in all implementations.
         OptimizerKind::Lars => copies(u64::from(optimizer.momentum.or(0.9) != 0.0)),
-        OptimizerKind::Lion | OptimizerKind::Adagrad => copies(1),
-        OptimizerKind::RmsProp => copies(1 + momentum),
-        OptimizerKind::Adam | OptimizerKind::AdamW => copies(2 + amsgrad),
+        OptimizerKind::Lion | OptimizerKind::Adagrad | OptimizerKind::Asgd => copies(1),
+        OptimizerKind::RmsProp => copies(1 + momentum + u64::from(optimizer.centered.or(false))),
+        OptimizerKind::Adam | OptimizerKind::AdamW => {
+            let step = match optimizer.fused.or(false) {
+                true => Dtype::Float32.bytes_for(1),
+                false => 0,
+            };
+            copies(2 + amsgrad).saturating_add(step)
+        }
         OptimizerKind::Adamax
         | OptimizerKind::NAdam
         | OptimizerKind::RAdam
         | OptimizerKind::Adadelta
         | OptimizerKind::Lamb
         | OptimizerKind::Rprop => copies(2),
-        OptimizerKind::Adafactor => match shape.sizes() {
-            // One mean for each row and one for each column of the last two axes.
-            [stack @ .., rows, columns] => {
-                let stack: u64 = stack.iter().product();
-                dtype.bytes_for(stack.saturating_mul(rows.saturating_add(*columns)))
-            }
-            _ => copies(1),
-        },
+        OptimizerKind::Adafactor => {
+            // `beta1` of the paper: a first moment besides, which is not kept by default.
+            let first = optimizer
+                .betas
+                .get()
+                .and_then(|betas| betas.first().copied());
+            let first = copies(u64::from(first.unwrap_or(0.0) != 0.0).max(momentum));
+            let second = match shape.sizes() {
+                // One mean for each row and one for each column of the last two axes.
+                [stack @ .., rows, columns] => {
+                    let stack: u64 = stack.iter().product();
+                    dtype.bytes_for(stack.saturating_mul(rows.saturating_add(*columns)))
+                }
+                _ => copies(1),
+            };
+            first.saturating_add(second)
+        }
+        // The momentum, and for each axis of a matrix a preconditioner and its root.
+        OptimizerKind::Shampoo => copies(1).saturating_add(preconditioners(shape, dtype)),
+        // Two moments, and for each axis of a matrix a preconditioner and its eigenvectors.
+        OptimizerKind::Soap => copies(2).saturating_add(preconditioners(shape, dtype)),
         // Muon takes matrices; everything else goes to the AdamW that runs beside it.
         OptimizerKind::Muon => copies(if shape.rank() == 2 { 1 } else { 2 }),
         OptimizerKind::Adam8bit if elements < SMALLEST_8BIT => {
@@ -56,6 +77,20 @@ pub fn state_bytes(optimizer: &Optimizer, shape: &Shape, dtype: Dtype) -> u64 {
         // Steps and differences of gradients, the last direction and the last gradient.
         OptimizerKind::Lbfgs => copies(2 * HISTORY + 2),
     }
+}
+
+/// Two square matrices for each axis of a tensor of two axes or more.
+fn preconditioners(shape: &Shape, dtype: Dtype) -> u64 {
+    if shape.rank() < 2 {
+        return 0;
+    }
+    shape
+        .sizes()
+        .iter()
+        .filter(|&&size| size <= LONGEST_PRECONDITIONED)
+        .fold(0u64, |sum, &size| {
+            sum.saturating_add(dtype.bytes_for(2 * size * size))
+        })
 }
 
 /// What the state is, in words: `2 moments`.
@@ -72,6 +107,9 @@ pub fn state_name(optimizer: &Optimizer) -> &'static str {
             "two moments and the largest second one"
         }
         Some(OptimizerKind::Adafactor) => "means of rows and columns",
+        Some(OptimizerKind::Asgd) => "averaged weights",
+        Some(OptimizerKind::Shampoo) => "momentum, preconditioners and their roots",
+        Some(OptimizerKind::Soap) => "two moments, preconditioners and their eigenvectors",
         Some(OptimizerKind::Muon) => "momentum of matrices, two moments of the rest",
         Some(OptimizerKind::Adam8bit) => "two moments in 8 bits, with their scales",
         Some(OptimizerKind::Lbfgs) => "100 steps and differences of gradients",
@@ -112,6 +150,35 @@ mod tests {
             (
                 "{ name = \"rmsprop\", momentum = 0.9 }",
                 (2 * matrix, 2 * vector),
+            ),
+            (
+                "{ name = \"rmsprop\", momentum = 0.9, centered = true }",
+                (3 * matrix, 3 * vector),
+            ),
+            // The counter of a fused update lies on the device.
+            (
+                "{ name = \"adamw\", fused = true }",
+                (2 * matrix + 4, 2 * vector + 4),
+            ),
+            (
+                "{ name = \"sgd\", momentum = 0.9, nesterov = true }",
+                (matrix, vector),
+            ),
+            ("\"nadam\"", (2 * matrix, 2 * vector)),
+            ("\"radam\"", (2 * matrix, 2 * vector)),
+            ("\"adadelta\"", (2 * matrix, 2 * vector)),
+            ("\"asgd\"", (matrix, vector)),
+            (
+                "\"shampoo\"",
+                (matrix + 4 * 2 * (64 * 64 + 128 * 128), vector),
+            ),
+            (
+                "\"soap\"",
+                (2 * matrix + 4 * 2 * (64 * 64 + 128 * 128), 2 * vector),
+            ),
+            (
+                "{ name = \"adafactor\", betas = [0.9, 0.999] }",
+                (matrix + 4 * 192, 2 * vector),
             ),
             ("\"adagrad\"", (matrix, vector)),
             ("\"lion\"", (matrix, vector)),

@@ -1,7 +1,7 @@
 //! How a parallel plan divides memory among devices.
 
 use crate::graph::{Graph, NodeId, TensorId, TensorKind};
-use crate::spec::run::Run;
+use crate::spec::run::{PipelineSchedule, Run};
 
 /// The degrees by which memory is divided.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -20,25 +20,50 @@ pub struct Degrees {
     pub pipeline: u64,
     /// Ways in which the sequence is split throughout.
     pub context: u64,
+    /// Ways in which experts are spread over the ranks that see different samples.
+    pub expert: u64,
+    /// Ways in which the matrices of an expert are split.
+    pub expert_tensor: u64,
     /// Micro-batches of a step.
     pub micro_batches: u64,
+    /// The order of the passes in a pipeline.
+    pub schedule: PipelineSchedule,
+    /// Chunks of layers on each stage, where the schedule takes several.
+    pub virtual_stages: u64,
 }
+
+/// More pipeline stages and chunks than any model has layers.
+const MOST_STAGES: u64 = 1 << 16;
 
 impl Degrees {
     /// The degrees of a run whose batch is spread over that many ranks.
     pub fn of(run: &Run, data_ranks: u64) -> Degrees {
         let parallel = &run.parallel;
         let fsdp = parallel.fsdp.or(1).max(1);
+        let virtual_stages = parallel.virtual_stages.or(1).clamp(1, MOST_STAGES);
+        let schedule = match virtual_stages {
+            1 => PipelineSchedule::OneForwardOneBackward,
+            _ => PipelineSchedule::Interleaved,
+        };
         Degrees {
             data: (data_ranks / fsdp).max(1),
             fsdp,
             zero: parallel.zero.or(0),
             tensor: parallel.tensor.or(1).max(1),
             sequence: parallel.sequence.or(false),
-            pipeline: parallel.pipeline.or(1).max(1),
+            pipeline: parallel.pipeline.or(1).clamp(1, MOST_STAGES),
             context: parallel.context.or(1).max(1),
+            expert: parallel.expert.or(1).max(1),
+            expert_tensor: parallel.expert_tensor.or(1).max(1),
             micro_batches: run.train.grad_accumulation.or(1).max(1),
+            schedule: parallel.schedule.or(schedule),
+            virtual_stages,
         }
+    }
+
+    /// The degrees of one device, with nothing split.
+    pub fn one() -> Degrees {
+        Degrees::of(&Run::default(), 1)
     }
 
     /// Shards of what ZeRO divides from that stage on: 1 for optimizer state, 2 for gradients, 3
@@ -50,15 +75,58 @@ impl Degrees {
         }
     }
 
-    /// Micro-batches whose activations the first pipeline stage holds at once (one forward, one
-    /// backward): as many as there are stages, if there are so many.
-    pub fn in_flight(&self) -> u64 {
-        self.micro_batches.min(self.pipeline)
-    }
-
     /// Whether `DistributedDataParallel` runs: replicas that are not sharded.
     pub fn has_buckets(&self) -> bool {
         self.data > 1 && self.fsdp == 1 && self.zero == 0
+    }
+}
+
+/// The parameters that are one matrix for each expert, and what is dispatched to them.
+///
+/// They are told by how they are used: a stack of matrices that a batched product takes as a
+/// factor.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Experts {
+    parameters: Vec<bool>,
+    /// The most tokens that one product takes, in elements of the other factor.
+    pub dispatched: Option<TensorId>,
+}
+
+impl Experts {
+    /// The stacks whose length the degree divides; none at a degree of 1. `O(operands)`.
+    pub fn of(graph: &Graph, degree: u64) -> Experts {
+        let mut experts = Experts::default();
+        if degree <= 1 {
+            return experts;
+        }
+        experts.parameters = vec![false; graph.parameters.len()];
+        let size = |id: TensorId| graph.ty(id).shape.elements();
+        for (_, node) in graph.nodes() {
+            if !matches!(node.op.name, "matmul" | "bmm" | "baddbmm" | "einsum") {
+                continue;
+            }
+            for &argument in node.arguments.iter().filter(|id| id.is_present()) {
+                let TensorKind::Parameter(number) = graph.tensor(argument).kind else {
+                    continue;
+                };
+                let shape = &graph.ty(argument).shape;
+                let stack = shape.size(0).filter(|_| shape.rank() == 3).unwrap_or(0);
+                if stack == 0 || !stack.is_multiple_of(degree) {
+                    continue;
+                }
+                experts.parameters[number as usize] = true;
+                let tokens = node.arguments.iter().copied().filter(|&id| {
+                    id.is_present() && matches!(graph.tensor(id).kind, TensorKind::Output(_))
+                });
+                experts.dispatched = tokens.chain(experts.dispatched).max_by_key(|&id| size(id));
+            }
+        }
+        experts
+    }
+
+    /// Whether the parameter of that number holds matrices of experts.
+    pub fn parameter(&self, number: usize) -> bool {
+        self.parameters.get(number).copied().unwrap_or(false)
     }
 }
 

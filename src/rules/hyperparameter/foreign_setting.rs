@@ -22,8 +22,11 @@ fn check(context: &Context<'_>, reporter: &mut Reporter<'_>) {
     let Some(kind) = optimizer.name.get() else {
         return;
     };
-    // Muon, LARS and L-BFGS have no one signature that all implementations share.
-    if matches!(kind, O::Muon | O::Lars | O::Lbfgs | O::Rprop | O::Adafactor) {
+    // Muon, LARS, Shampoo and L-BFGS have no one signature that all implementations share.
+    if matches!(
+        kind,
+        O::Muon | O::Lars | O::Lbfgs | O::Rprop | O::Adafactor | O::Shampoo | O::Soap
+    ) {
         return;
     }
     let has_betas = matches!(
@@ -35,7 +38,7 @@ fn check(context: &Context<'_>, reporter: &mut Reporter<'_>) {
         (
             "eps",
             optimizer.eps.entry,
-            !matches!(kind, O::Sgd | O::Lion),
+            !matches!(kind, O::Sgd | O::Asgd | O::Lion),
         ),
         (
             "momentum",

@@ -3,7 +3,7 @@
 use smol_str::SmolStr;
 
 use crate::quantity::Bytes;
-use crate::spec::setting::{Field, settings};
+use crate::spec::setting::{Field, choice, settings};
 
 settings! {
     /// `[cluster]`
@@ -43,6 +43,49 @@ settings! {
         context: Field<u64>,
         /// Ways in which experts are spread over the data-parallel ranks.
         expert: Field<u64>,
+        /// Ways in which the matrices of each expert are split; 1 where nothing is said.
+        expert_tensor: Field<u64>,
+        /// Tokens that an expert takes, as a multiple of its even share; also the imbalance of
+        /// experts that drop none.
+        capacity_factor: Field<f64>,
+        /// The order of forward and backward passes in a pipeline.
+        schedule: Field<PipelineSchedule>,
+        /// Chunks of layers that each pipeline stage holds (interleaved schedule).
+        virtual_stages: Field<u64>,
+        /// Whether gradients are views of the buckets of `DistributedDataParallel`.
+        gradient_as_bucket_view: Field<bool>,
+        /// MiB of gradients that are reduced together (`bucket_cap_mb`).
+        bucket_cap_mb: Field<u64>,
+        /// Elements that ZeRO reduces together (DeepSpeed's `reduce_bucket_size`).
+        reduce_bucket_size: Field<u64>,
+        /// Elements that ZeRO gathers together (DeepSpeed's `allgather_bucket_size`).
+        allgather_bucket_size: Field<u64>,
+        /// Whether ZeRO reduces while the backward pass runs, with a second bucket.
+        overlap_comm: Field<bool>,
+        /// Whether FSDP frees gathered parameters after the forward pass.
+        reshard_after_forward: Field<bool>,
+    }
+}
+
+choice! {
+    /// The order of forward and backward passes in a pipeline.
+    pub enum PipelineSchedule ("pipeline schedule") {
+        /// All forward passes, then all backward passes.
+        GPipe = "gpipe",
+        /// A forward pass and a backward pass in turn.
+        OneForwardOneBackward = "1f1b",
+        /// The same, with several chunks of layers on each stage.
+        Interleaved = "interleaved" | "interleaved-1f1b",
+        /// Zero bubble, with the memory of 1F1B.
+        ZbH1 = "zb-h1" | "zb1p",
+        /// Zero bubble, with up to twice the memory of 1F1B.
+        ZbH2 = "zb-h2" | "zb2p",
+        /// Zero bubble in the shape of a V: two chunks on each stage.
+        ZbV = "zb-v" | "zbv",
+        /// From both ends, with two copies of the parameters.
+        DualPipe = "dualpipe",
+        /// DualPipe folded to a V.
+        DualPipeV = "dualpipe-v" | "dualpipev",
     }
 }
 

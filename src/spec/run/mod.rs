@@ -10,7 +10,7 @@ mod precision;
 mod train;
 
 pub use allocator::{Allocator, Divisions, Share, SplitLimit};
-pub use cluster::{Baseline, Budget, Cluster, Parallel};
+pub use cluster::{Baseline, Budget, Cluster, Parallel, PipelineSchedule};
 pub use data::{Data, Quantization, QuantizationScheme, Sampler};
 pub use precision::{LossScale, Precision, PrecisionPreset};
 pub use train::{Optimizer, OptimizerKind, Reduction, Schedule, ScheduleKind, Train};

@@ -63,6 +63,8 @@ settings! {
         nesterov: Field<bool>,
         /// Smoothing constant of RMSprop.
         alpha: Field<f64>,
+        /// Normalises by the centred second moment (RMSprop).
+        centered: Field<bool>,
         /// Keeps the largest second moment (AMSGrad).
         amsgrad: Field<bool>,
         /// Whether the update runs over lists of tensors.
@@ -110,6 +112,12 @@ choice! {
         Lbfgs = "lbfgs",
         /// Rprop.
         Rprop = "rprop",
+        /// Averaged SGD.
+        Asgd = "asgd",
+        /// Shampoo: a preconditioner for each axis.
+        Shampoo = "shampoo",
+        /// SOAP: Adam in the eigenbasis of Shampoo's preconditioners.
+        Soap = "soap",
     }
 }
 
@@ -119,7 +127,7 @@ impl OptimizerKind {
     pub fn is_adaptive(self) -> bool {
         !matches!(
             self,
-            OptimizerKind::Sgd | OptimizerKind::Lars | OptimizerKind::Lbfgs
+            OptimizerKind::Sgd | OptimizerKind::Lars | OptimizerKind::Lbfgs | OptimizerKind::Asgd
         )
     }
 }
