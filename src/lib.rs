@@ -8,6 +8,7 @@ pub mod cli;
 pub mod device;
 pub mod diag;
 pub mod engine;
+pub mod export;
 pub mod facts;
 pub mod formula;
 pub mod graph;

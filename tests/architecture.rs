@@ -4,7 +4,7 @@
 use std::path::{Path, PathBuf};
 
 /// Each module with the modules that it may use. Everything points down this list.
-const LAYERS: [(&str, &[&str]); 16] = [
+const LAYERS: [(&str, &[&str]); 17] = [
     ("source", &[]),
     ("tensor", &[]),
     ("quantity", &[]),
@@ -51,6 +51,12 @@ const LAYERS: [(&str, &[&str]); 16] = [
         "import",
         &[
             "diag", "graph", "lower", "ops", "quantity", "source", "spec", "tensor",
+        ],
+    ),
+    (
+        "export",
+        &[
+            "formula", "graph", "lower", "ops", "source", "spec", "tensor",
         ],
     ),
     (

@@ -8,6 +8,7 @@ mod collect;
 mod console;
 mod devices;
 mod explain;
+mod import;
 mod markdown;
 mod names;
 mod open;
@@ -59,6 +60,7 @@ Exit status:
 enum Command {
     Check(check::Check),
     Report(report::Report),
+    Import(import::Import),
     Order(order::Order),
     Explain(explain::Explain),
     Rules(rules::Rules),
@@ -117,6 +119,7 @@ fn run_or_stop(
     let result = match arguments.command {
         Command::Check(command) => command.run(&mut console),
         Command::Report(command) => command.run(&mut console),
+        Command::Import(command) => command.run(&mut console),
         Command::Order(command) => command.run(&mut console),
         Command::Explain(command) => command.run(&mut console),
         Command::Rules(command) => command.run(&mut console),

@@ -17,6 +17,7 @@ mod tests;
 mod tree;
 
 pub use error::FormulaError;
+pub(crate) use operators::precedence;
 pub use operators::{BinaryOperator, UnaryOperator};
 pub use render::Rendered;
 pub use tree::{Argument, Expression, List, Node, NodeId, NodeKind};

@@ -131,7 +131,7 @@ impl BinaryOperator {
     }
 
     /// How tightly the operator binds.
-    pub(super) fn precedence(self) -> u8 {
+    pub(crate) fn precedence(self) -> u8 {
         match self {
             BinaryOperator::Or => precedence::OR,
             BinaryOperator::And => precedence::AND,
@@ -155,7 +155,7 @@ impl BinaryOperator {
     }
 
     /// How tightly the left and the right operand must bind to stand without parentheses.
-    pub(super) fn operand_precedences(self) -> (u8, u8) {
+    pub(crate) fn operand_precedences(self) -> (u8, u8) {
         let own = self.precedence();
         match self {
             // `-a ** -b` is `-(a ** (-b))`: a sign may stand on the right only.
@@ -168,7 +168,7 @@ impl BinaryOperator {
 
 /// Python's operator precedence, loosest first.
 /// Source: the Python Language Reference, section 6.17.
-pub(super) mod precedence {
+pub(crate) mod precedence {
     pub const CONDITIONAL: u8 = 0;
     pub const OR: u8 = 1;
     pub const AND: u8 = 2;

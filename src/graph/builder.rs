@@ -296,6 +296,25 @@ impl Builder {
         self.add(op, arguments, attributes, span, outputs)
     }
 
+    /// The types that a call of a simple op would give.
+    ///
+    /// # Errors
+    /// Where an operand is missing or too many are given, where the op refuses them, or where the
+    /// op stands for several others.
+    pub fn infer(
+        &self,
+        op: &'static Op,
+        arguments: &[TensorId],
+        attributes: &Attributes,
+    ) -> Result<Outputs, OpError> {
+        self.check_arity(op, arguments)?;
+        if op.expand.is_some() {
+            let message = format!("`{}` stands for several ops, whose types follow", op.name);
+            return Err(OpError::new(message));
+        }
+        self.with_call(op, arguments, attributes, |call| (op.infer)(call))
+    }
+
     fn check_arity(&self, op: &'static Op, arguments: &[TensorId]) -> Result<(), OpError> {
         if arguments.len() > op.operands.len() && !op.is_variadic() {
             let message = format!(

@@ -5,10 +5,12 @@ use smallvec::SmallVec;
 use super::Lowering;
 use super::layer::Tensors;
 use crate::graph::{LayerId, TensorId};
+use crate::ops::foreign::OPAQUE;
 use crate::ops::{self, AttributeKind, AttributeValue, Attributes, Op, OpError};
 use crate::source::Span;
 use crate::spec::layer::LayerDefinition;
 use crate::spec::names;
+use crate::spec::operand::Source;
 use crate::tensor::TensorType;
 
 impl Lowering<'_, '_> {
@@ -111,6 +113,10 @@ impl Lowering<'_, '_> {
         let known = arguments
             .iter()
             .all(|&id| !id.is_present() || self.builder.graph().tensor(id).known);
+        // Of an op that is not known, what it gives is known all the same.
+        if !definition.stated.is_empty() && !known && op.name == OPAQUE {
+            return self.stated_call(op, &arguments, attributes, definition, span);
+        }
         if !known {
             self.builder.mark_used(&arguments);
             return Some(
@@ -135,7 +141,8 @@ impl Lowering<'_, '_> {
                 let given = arguments
                     .get(parameter.position)
                     .is_some_and(|id| id.is_present());
-                if given || self.switched_off(op, &attributes, parameter.position) {
+                let left_out = given || is_left_out(definition, parameter.position, span);
+                if left_out || self.switched_off(op, &attributes, parameter.position) {
                     continue;
                 }
                 while arguments.len() <= parameter.position {
@@ -167,6 +174,9 @@ impl Lowering<'_, '_> {
                 self.owned[layer.0 as usize].end = self.builder.graph().parameters.len() as u32;
             }
         }
+        if !definition.stated.is_empty() {
+            return self.stated_call(op, &arguments, attributes, definition, span);
+        }
         match self
             .builder
             .apply(op, &arguments, attributes, span, expected)
@@ -174,6 +184,52 @@ impl Lowering<'_, '_> {
             Ok(made) => Some(made.into_iter().collect()),
             Err(error) => {
                 self.attribute_error(error, op, definition, place, &arguments);
+                None
+            }
+        }
+    }
+
+    /// Adds a call whose types the spec states: they are believed.
+    fn stated_call(
+        &mut self,
+        op: &'static Op,
+        arguments: &[TensorId],
+        attributes: Attributes,
+        definition: &LayerDefinition,
+        span: Option<Span>,
+    ) -> Option<Tensors> {
+        let mut types = ops::Outputs::new();
+        for stated in &definition.stated {
+            types.push(self.declared_type(stated, stated.dtype.unwrap_or(self.dtype))?);
+        }
+        let inferred = match op.name {
+            OPAQUE => Ok(ops::Outputs::new()),
+            _ => self.builder.infer(op, arguments, &attributes),
+        };
+        let inferred = match inferred {
+            Ok(inferred) => inferred,
+            Err(error) => {
+                self.op_error(error, definition.body_span, arguments);
+                return None;
+            }
+        };
+        let agree = |(a, b): (&TensorType, &TensorType)| a.shape == b.shape;
+        if inferred.len() > types.len() || !inferred.iter().zip(&types).all(agree) {
+            let shown: Vec<String> = inferred.iter().map(ToString::to_string).collect();
+            let message = format!(
+                "`{}` gives {}, and only other element types and further outputs can be stated",
+                op.name,
+                shown.join(", ")
+            );
+            let help = "call it `opaque` if it is none of the ops that are known here";
+            let span = definition.stated[0].shape_span;
+            self.complain(names::SHAPE_MISMATCH, span, message, Some(help.into()));
+            return None;
+        }
+        match self.builder.add(op, arguments, attributes, span, types) {
+            Ok(made) => Some(made.into_iter().collect()),
+            Err(error) => {
+                self.op_error(error, definition.body_span, arguments);
                 None
             }
         }
@@ -227,6 +283,15 @@ impl Lowering<'_, '_> {
         let span = entry.map_or(place, |entry| entry.span);
         self.op_error(error, span, arguments);
     }
+}
+
+/// Whether a layer says that an operand is not there: `in = ["x", "None"]`.
+fn is_left_out(definition: &LayerDefinition, position: usize, span: Option<Span>) -> bool {
+    let source = definition
+        .inputs
+        .as_ref()
+        .and_then(|inputs| inputs.get(position));
+    span.is_none() && matches!(source, Some((Source::Absent, _)))
 }
 
 /// The value as that kind of attribute takes it.

@@ -7,8 +7,11 @@ use super::Lowering;
 use super::scope::Binding;
 use crate::graph::{DefinitionId, LayerId, LayerKind, TensorId};
 use crate::ops::{self, AttributeValue};
+use crate::source::Span;
 use crate::spec::layer::{AttributeEntry, Body, LayerDefinition};
 use crate::spec::names;
+use crate::spec::operand::Source;
+use crate::tensor::Dtype;
 
 pub(super) type Tensors = SmallVec<[TensorId; 2]>;
 
@@ -138,20 +141,36 @@ impl<'s> Lowering<'s, '_> {
             };
         };
         let mut inputs = Tensors::new();
-        for (name, span) in wanted {
-            inputs.push(
-                match self.lookup(name).or_else(|| self.parameter_path(name)) {
-                    Some(tensor) => tensor,
-                    None => {
-                        let help = self.suggest(name);
-                        let message = format!("there is no tensor `{name}` to read");
-                        self.complain(names::UNKNOWN_NAME, *span, message, help);
-                        self.builder.unknown()
-                    }
-                },
-            );
+        for (source, span) in wanted {
+            let tensor = match source {
+                Source::Name(name) => self.named_input(name, *span),
+                Source::Integer(value) => self.builder.typed_constant(*value as f64, Dtype::Int64),
+                Source::Real(value) => self.builder.constant(*value),
+                Source::Boolean(value) => self
+                    .builder
+                    .typed_constant(f64::from(u8::from(*value)), Dtype::Bool),
+                Source::Absent if matches!(definition.body, Body::Block(_)) => {
+                    let message = "a block is handed all of its tensors";
+                    self.complain(names::INVALID_VALUE, *span, message, None);
+                    self.builder.unknown()
+                }
+                Source::Absent => TensorId::ABSENT,
+            };
+            inputs.push(tensor);
         }
         inputs
+    }
+
+    fn named_input(&mut self, name: &str, span: Span) -> TensorId {
+        match self.lookup(name).or_else(|| self.parameter_path(name)) {
+            Some(tensor) => tensor,
+            None => {
+                let help = self.suggest(name);
+                let message = format!("there is no tensor `{name}` to read");
+                self.complain(names::UNKNOWN_NAME, span, message, help);
+                self.builder.unknown()
+            }
+        }
     }
 
     /// Lowers one repetition of a layer.

@@ -24,8 +24,8 @@ pub static OPS: &[Op] = &[
             attribute(
                 "size",
                 AttributeKind::Integers,
-                Default::Required,
-                "the shape of the output",
+                Default::None,
+                "the shape of the output, unless its type is stated",
             )
             .or(&["shape"]),
             attribute(

@@ -5,7 +5,9 @@ use smol_str::SmolStr;
 
 use super::document::{EntryRef, NodeRef, TableRef};
 use super::names;
+use super::operand::{self, Sources};
 use super::reader::Reader;
+use super::tensors::TensorDefinition;
 use crate::formula::Expression;
 use crate::ops::{self, AttributeKind, AttributeValue, Init, Op};
 use crate::source::{Span, suggest};
@@ -27,7 +29,7 @@ pub struct LayerDefinition {
     /// Where `op = …` or `formula = …` has its value.
     pub body_span: Span,
     /// What it reads; `None` for the previous layer's output.
-    pub inputs: Option<SmallVec<[(SmolStr, Span); 1]>>,
+    pub inputs: Option<Sources>,
     /// How often it is repeated.
     pub repeat: Option<Box<AttributeEntry>>,
     /// How its last axis is split into several outputs.
@@ -40,6 +42,8 @@ pub struct LayerDefinition {
     pub init: Option<Init>,
     /// The element type of its parameters; `None` for the model's.
     pub dtype: Option<Dtype>,
+    /// The types of its outputs, where they are not what its op would infer; mostly empty.
+    pub stated: Vec<TensorDefinition>,
 }
 
 /// What a layer computes.
@@ -85,8 +89,9 @@ pub enum RawValue {
 }
 
 /// The keys of every layer, whatever its op.
-pub const KEYS: [&str; 10] = [
+pub const KEYS: [&str; 11] = [
     "name", "op", "formula", "in", "repeat", "split", "frozen", "init", "init_std", "dtype",
+    "stated",
 ];
 
 /// What a table of layers needs to know of the blocks.
@@ -124,6 +129,7 @@ impl LayerDefinition {
             frozen: false,
             init: None,
             dtype: None,
+            stated: Vec::new(),
         };
         if let Some(entry) = table.entry("name") {
             layer.read_name(entry, reader);
@@ -238,7 +244,7 @@ impl LayerDefinition {
         let (key, node) = (entry.key(), entry.value());
         match key {
             "name" | "op" | "formula" => {}
-            "in" => self.read_inputs(node, reader),
+            "in" => self.inputs = reader.within(key, |r| operand::read_sources(node, r)),
             "repeat" => {
                 let value = reader.within(key, |r| RawValue::read(node, AttributeKind::Size, r));
                 self.repeat = Some(Box::new(AttributeEntry::new(0, entry, value)));
@@ -253,8 +259,21 @@ impl LayerDefinition {
                     let _: Option<()> = reader.within(key, |r| r.expected(node, "true or false"));
                 }
             },
+            "stated" => self.read_stated(entry, reader),
             _ => self.read_attribute(entry, blocks, reader),
         }
+    }
+
+    fn read_stated(&mut self, entry: EntryRef<'_>, reader: &mut Reader<'_>) {
+        if let Body::Block(_) | Body::Formula(_) = self.body {
+            let message = "only of an op can the types be stated";
+            reader
+                .report(names::INVALID_VALUE, entry.key_span(), message)
+                .help("state them of the op whose types are in question");
+            return;
+        }
+        let node = entry.value();
+        self.stated = reader.within("stated", |r| operand::read_stated(node, r));
     }
 
     fn read_attribute(
@@ -312,28 +331,6 @@ impl LayerDefinition {
                     .maybe_help(help);
             }
         }
-    }
-
-    fn read_inputs(&mut self, node: NodeRef<'_>, reader: &mut Reader<'_>) {
-        let mut inputs = SmallVec::new();
-        if let Some(name) = node.as_str() {
-            inputs.push((name.into(), node.span()));
-        } else if let Some(array) = node.as_array() {
-            for item in array.iter() {
-                match item.as_str() {
-                    Some(name) => inputs.push((name.into(), item.span())),
-                    None => {
-                        let _: Option<()> = reader.within("in", |r| r.expected(item, "a name"));
-                    }
-                }
-            }
-        } else {
-            let _: Option<()> = reader.within("in", |reader| {
-                reader.expected(node, "a name or a list of names")
-            });
-            return;
-        }
-        self.inputs = Some(inputs);
     }
 
     /// The attribute at `position`, if given.

@@ -9,6 +9,7 @@ pub mod document;
 pub mod layer;
 pub mod lint;
 pub mod names;
+pub mod operand;
 mod read;
 pub(crate) mod reader;
 pub mod run;

@@ -46,10 +46,19 @@ const KEYS: [&str; 5] = ["shape", "dtype", "range", "init", "frozen"];
 impl TensorDefinition {
     /// Reads one entry: a shape, or a table with one.
     pub(crate) fn read(entry: EntryRef<'_>, reader: &mut Reader<'_>) -> TensorDefinition {
-        let node = entry.value();
+        TensorDefinition::read_node(entry.key().into(), entry.key_span(), entry.value(), reader)
+    }
+
+    /// Reads the value of an entry of that name.
+    pub(crate) fn read_node(
+        name: SmolStr,
+        key_span: Span,
+        node: NodeRef<'_>,
+        reader: &mut Reader<'_>,
+    ) -> TensorDefinition {
         let mut tensor = TensorDefinition {
-            name: entry.key().into(),
-            key_span: entry.key_span(),
+            name,
+            key_span,
             span: node.span(),
             shape: RawValue::Faulty,
             shape_span: node.span(),
@@ -61,7 +70,8 @@ impl TensorDefinition {
             frozen: false,
             axes: Vec::new(),
         };
-        reader.within(entry.key(), |reader| match node.as_table() {
+        let label = tensor.name.clone();
+        reader.within(&label, |reader| match node.as_table() {
             Some(table) => tensor.read_table(table, reader),
             None => tensor.read_shape(node, reader),
         });
