@@ -8,6 +8,7 @@ mod collect;
 mod console;
 mod devices;
 mod explain;
+mod export;
 mod import;
 mod markdown;
 mod names;
@@ -62,6 +63,7 @@ enum Command {
     Report(report::Report),
     Import(import::Import),
     Order(order::Order),
+    Export(export::Export),
     Explain(explain::Explain),
     Rules(rules::Rules),
     Devices(devices::Devices),
@@ -121,6 +123,7 @@ fn run_or_stop(
         Command::Report(command) => command.run(&mut console),
         Command::Import(command) => command.run(&mut console),
         Command::Order(command) => command.run(&mut console),
+        Command::Export(command) => command.run(&mut console),
         Command::Explain(command) => command.run(&mut console),
         Command::Rules(command) => command.run(&mut console),
         Command::Devices(command) => command.run(&mut console),
