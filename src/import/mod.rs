@@ -3,6 +3,7 @@
 //! An importer knows one format and what it makes of it; it judges and costs nothing, and opens no
 //! file: it is handed something to read from. What the run is like stands in a spec beside it.
 
+pub mod hf;
 pub mod pt2;
 
 use std::fmt;
@@ -39,7 +40,7 @@ pub struct Format {
 }
 
 /// All formats. To add one is to add its entry.
-pub static FORMATS: &[&Format] = &[&pt2::FORMAT];
+pub static FORMATS: &[&Format] = &[&hf::FORMAT, &pt2::FORMAT];
 
 impl Format {
     /// The format that a file of that name has, if it is one that can be imported.
