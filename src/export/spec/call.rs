@@ -2,6 +2,7 @@
 
 use smol_str::SmolStr;
 
+use super::dims::Dims;
 use super::owned::{Owned, Ownership, derived};
 use super::text::{Body, Line, Number, Operand, TensorText, Value};
 use crate::graph::{Graph, Node, NodeId, TensorId};
@@ -24,6 +25,7 @@ const SPATIAL: [&str; 6] = [
 pub(super) struct Calls<'a> {
     pub graph: &'a Graph,
     pub ownership: &'a Ownership,
+    pub dims: &'a Dims,
     /// The element type of parameters where nothing else is said.
     pub dtype: Dtype,
 }
@@ -57,7 +59,7 @@ impl Calls<'_> {
             body: Body::Op(node.op.name),
             inputs,
             reads: reads(node.op),
-            attributes: self.values(node.op, &attributes, &shared),
+            attributes: self.values(id, &attributes, &shared),
             repeat: 1,
             nodes: id.0..id.0 + 1,
             instances: Vec::new(),
@@ -74,7 +76,11 @@ impl Calls<'_> {
         if self.is_stated(node, &attributes) {
             let types = node
                 .outputs()
-                .map(|id| TensorText::new(self.graph.ty(id), self.dtype))
+                .map(|id| {
+                    let mut text = TensorText::new(self.graph.ty(id), self.dtype);
+                    self.sized(id, &mut text);
+                    text
+                })
                 .collect();
             line.attributes.push(("stated".into(), Value::Types(types)));
         }
@@ -212,7 +218,10 @@ impl Calls<'_> {
                 }
                 value => value.clone(),
             };
-            if !is_default(attribute, &value) {
+            // One axis is the last one, which is normalised where nothing is said.
+            let last = attribute.name == "normalized_shape"
+                && matches!(&value, AttributeValue::Integers(sizes) if sizes.len() == 1);
+            if !is_default(attribute, &value) && !last {
                 short.set(position, value);
             }
         }
@@ -222,22 +231,76 @@ impl Calls<'_> {
         }
     }
 
+    /// Lets the sizes of a tensor be those of the dims.
+    pub fn sized(&self, id: TensorId, text: &mut TensorText) {
+        let sizes = self.graph.ty(id).shape.sizes();
+        for ((axis, &size), number) in sizes.iter().enumerate().zip(&mut text.shape) {
+            number.text = self.dims.size(id, axis, size);
+        }
+    }
+
     fn values(
         &self,
-        op: &'static Op,
+        id: NodeId,
         attributes: &Attributes,
         shared: &[(usize, TensorId)],
     ) -> Vec<(SmolStr, Value)> {
         let mut values = Vec::new();
+        let op = self.graph.node(id).op;
         for (position, attribute) in op.attributes.iter().enumerate() {
             let given = shared.iter().find(|(at, _)| *at == position);
             if let Some((_, id)) = given {
                 values.push((attribute.name.into(), Value::Parameter(*id)));
             } else if let Some(value) = attributes.get(position) {
-                values.push((attribute.name.into(), written(attribute.name, value)));
+                values.push((attribute.name.into(), self.written(id, position, value)));
             }
         }
         values
+    }
+
+    /// The value of an attribute.
+    fn written(&self, id: NodeId, position: usize, value: &AttributeValue) -> Value {
+        match value {
+            AttributeValue::Integer(_) | AttributeValue::Float(_) => {
+                Value::Number(self.number(id, position, value))
+            }
+            AttributeValue::Integers(values) => Value::Numbers(self.numbers(id, position, values)),
+            AttributeValue::Boolean(value) => Value::Boolean(*value),
+            AttributeValue::Text(text) => Value::Text(text.to_string()),
+            AttributeValue::Dtype(dtype) => Value::Text(dtype.name().to_owned()),
+        }
+    }
+
+    /// A number of a call, or the dims that it follows from.
+    pub fn number(&self, id: NodeId, position: usize, value: &AttributeValue) -> Number {
+        let name = self.graph.node(id).op.attributes[position].name;
+        let whole = match value {
+            AttributeValue::Integer(value) => Some(*value),
+            // The ends of a range of numbers are mostly whole.
+            AttributeValue::Float(value)
+                if matches!(name, "start" | "end")
+                    && value.fract() == 0.0
+                    && value.abs() < 9.0e15 =>
+            {
+                Some(*value as i64)
+            }
+            _ => None,
+        };
+        let text = match (whole, value) {
+            (Some(whole), _) => self.dims.number((id, position, 0), whole),
+            (None, AttributeValue::Float(value)) => real(*value),
+            (None, _) => String::new(),
+        };
+        Number::new(text, name)
+    }
+
+    /// The numbers of a list.
+    pub fn numbers(&self, id: NodeId, position: usize, values: &[i64]) -> Vec<Number> {
+        let name = self.graph.node(id).op.attributes[position].name;
+        let number = |(at, &value): (usize, &i64)| {
+            Number::new(self.dims.number((id, position, at), value), name)
+        };
+        values.iter().enumerate().map(number).collect()
     }
 }
 
@@ -301,18 +364,5 @@ pub(super) fn constant(value: f64, dtype: Dtype) -> String {
             format!("{}", value as i64)
         }
         _ => real(value),
-    }
-}
-
-/// The value of an attribute.
-fn written(name: &str, value: &AttributeValue) -> Value {
-    let number = |value: &i64| Number::new(value.to_string(), name);
-    match value {
-        AttributeValue::Integer(value) => Value::Number(number(value)),
-        AttributeValue::Integers(values) => Value::Numbers(values.iter().map(number).collect()),
-        AttributeValue::Float(value) => Value::Number(Number::new(real(*value), name)),
-        AttributeValue::Boolean(value) => Value::Boolean(*value),
-        AttributeValue::Text(text) => Value::Text(text.to_string()),
-        AttributeValue::Dtype(dtype) => Value::Text(dtype.name().to_owned()),
     }
 }

@@ -1,8 +1,8 @@
 //! One call in the syntax of formulas.
 
-use super::call::{constant, real};
+use super::call::constant;
 use super::fold::Fold;
-use super::text::{Number, Piece};
+use super::text::Piece;
 use crate::formula::{BinaryOperator, precedence};
 use crate::graph::{NodeId, TensorId};
 use crate::ops::{AttributeValue, Attributes};
@@ -256,7 +256,10 @@ impl Writer<'_, '_> {
         let operand = *node.arguments.first()?;
         let rank = graph.ty(operand).shape.rank() as i64;
         let dim = whole("dim").unwrap_or(0);
-        let number = |value: i64, role| Piece::Number(Number::new(value.to_string(), role));
+        let number = |value: i64, name: &str| {
+            let position = node.op.attribute_position(name).unwrap_or(0);
+            Piece::Number(self.fold.calls.number(id, position, &value.into()))
+        };
         let index = match node.op.name {
             "select" => vec![number(whole("index")?, "index")],
             "slice" => {
@@ -311,11 +314,10 @@ impl Writer<'_, '_> {
             let position = node.op.attribute_position(name)?;
             match attributes.get(position) {
                 Some(AttributeValue::Integers(many)) if !many.is_empty() => {
-                    for one in many {
-                        values.push(Piece::Number(Number::new(one.to_string(), name)));
-                    }
+                    let numbers = self.fold.calls.numbers(id, position, many);
+                    values.extend(numbers.into_iter().map(|one| vec![Piece::Number(one)]));
                 }
-                Some(value) => values.extend(written(name, value)),
+                Some(value) => values.push(self.written(id, position, value)),
                 None => break,
             }
         }
@@ -333,7 +335,7 @@ impl Writer<'_, '_> {
             if at > 0 {
                 pieces.push(text(", "));
             }
-            pieces.push(value);
+            pieces.extend(value);
         }
         pieces.push(text(")"));
         Some(Expression {
@@ -365,7 +367,7 @@ impl Writer<'_, '_> {
         for (position, value) in sorted {
             let name = node.op.attributes[position].name;
             pieces.push(Piece::Text(format!("{separate}{name}=")));
-            pieces.extend(written(name, value));
+            pieces.extend(self.written(id, position, value));
             separate = ", ";
         }
         pieces.push(text(")"));
@@ -375,32 +377,33 @@ impl Writer<'_, '_> {
             is_call: true,
         }
     }
+
+    /// The value of an attribute as Python writes it.
+    fn written(&self, id: NodeId, position: usize, value: &AttributeValue) -> Vec<Piece> {
+        let calls = self.fold.calls;
+        match value {
+            AttributeValue::Integer(_) | AttributeValue::Float(_) => {
+                vec![Piece::Number(calls.number(id, position, value))]
+            }
+            AttributeValue::Integers(values) => {
+                let mut pieces = vec![text("[")];
+                for (at, number) in calls.numbers(id, position, values).into_iter().enumerate() {
+                    if at > 0 {
+                        pieces.push(text(", "));
+                    }
+                    pieces.push(Piece::Number(number));
+                }
+                pieces.push(text("]"));
+                pieces
+            }
+            AttributeValue::Boolean(true) => vec![text("True")],
+            AttributeValue::Boolean(false) => vec![text("False")],
+            AttributeValue::Text(word) => vec![Piece::Text(format!("'{word}'"))],
+            AttributeValue::Dtype(dtype) => vec![text(dtype.name())],
+        }
+    }
 }
 
 fn text(text: &str) -> Piece {
     Piece::Text(text.to_owned())
-}
-
-/// The value of an attribute as Python writes it.
-fn written(name: &str, value: &AttributeValue) -> Vec<Piece> {
-    let number = |value: &i64| Piece::Number(Number::new(value.to_string(), name));
-    match value {
-        AttributeValue::Integer(value) => vec![number(value)],
-        AttributeValue::Integers(values) => {
-            let mut pieces = vec![text("[")];
-            for (at, value) in values.iter().enumerate() {
-                if at > 0 {
-                    pieces.push(text(", "));
-                }
-                pieces.push(number(value));
-            }
-            pieces.push(text("]"));
-            pieces
-        }
-        AttributeValue::Float(value) => vec![Piece::Number(Number::new(real(*value), name))],
-        AttributeValue::Boolean(true) => vec![text("True")],
-        AttributeValue::Boolean(false) => vec![text("False")],
-        AttributeValue::Text(word) => vec![Piece::Text(format!("'{word}'"))],
-        AttributeValue::Dtype(dtype) => vec![text(dtype.name())],
-    }
 }

@@ -74,6 +74,10 @@ impl<'a> Fold<'a> {
             last_use[output.0 as usize] = u32::MAX;
             uses[output.0 as usize] += 1;
         }
+        let mut reserved = Taken::default();
+        for dim in &calls.dims.dims {
+            reserved.unique(&dim.name);
+        }
         Fold {
             calls,
             tree,
@@ -82,7 +86,7 @@ impl<'a> Fold<'a> {
             regions: vec![Written::default(); tree.regions.len()],
             blocks: Vec::new(),
             block_names: Taken::default(),
-            reserved: Taken::default(),
+            reserved,
             flat,
         }
     }
@@ -117,6 +121,7 @@ impl<'a> Fold<'a> {
         }
         self.lines(region, &mut written);
         if !self.flat {
+            self.by_reader(&mut written.lines);
             repeat(&mut written.lines, &self.last_use);
         }
         self.boundary(region, &mut written);
@@ -163,16 +168,22 @@ impl<'a> Fold<'a> {
         let one = &self.regions[inner];
         let Some((block, arguments)) = &one.block else {
             let alone = one.lines.len() == 1;
+            // What wraps nearly everything says nothing of its parts.
+            let wraps = self.is_large(inner);
             for line in &one.lines {
                 let mut line = line.clone();
                 match alone {
                     true => line.hint = named(&region.name, &line),
+                    false if wraps => {}
                     false => line.longer = format!("{}.{}", region.name, line.longer),
                 }
                 written.lines.push(line);
             }
             for (number, hint, text) in &one.parameters {
-                let hint = format!("{}.{hint}", region.name);
+                let hint = match wraps {
+                    true => hint.clone(),
+                    false => format!("{}.{hint}", region.name),
+                };
                 written.parameters.push((*number, hint, text.clone()));
             }
             return;
@@ -374,10 +385,39 @@ impl<'a> Fold<'a> {
 
     /// Whether a region is written into the one around it where nothing else is like it.
     pub fn is_wrapper(&self, region: usize) -> bool {
+        self.is_large(region) || self.regions[region].lines.len() <= SHORT
+    }
+}
+
+impl Fold<'_> {
+    /// Whether a region is most of the model.
+    fn is_large(&self, region: usize) -> bool {
         let nodes = &self.tree.regions[region].nodes;
-        let all = self.graph().dag.node_count() as u32;
-        let large = 2 * (nodes.end - nodes.start) > all;
-        large || self.regions[region].lines.len() <= SHORT
+        let all = self.graph().dag.node_count();
+        2 * (nodes.end - nodes.start) as usize > all
+    }
+
+    /// Calls lines of views after what their only reader calls them: `query`, `key`, `value`.
+    fn by_reader(&self, lines: &mut [Line]) {
+        let graph = self.graph();
+        for line in lines {
+            let [output] = line.outputs[..] else { continue };
+            let views = line
+                .nodes
+                .clone()
+                .all(|node| graph.node(NodeId(node)).op.view);
+            let at = output.0 as usize;
+            if !views || self.uses[at] != 1 || self.last_use[at] == u32::MAX {
+                continue;
+            }
+            let reader = graph.node(NodeId(self.last_use[at]));
+            let position = reader.arguments.iter().position(|&id| id == output);
+            let role = position.map_or("", |position| reader.op.operand_name(position));
+            if matches!(role, "query" | "key" | "value") {
+                role.clone_into(&mut line.hint);
+                line.longer.clear();
+            }
+        }
     }
 }
 

@@ -6,6 +6,7 @@
 
 mod block;
 mod call;
+mod dims;
 mod expression;
 mod fold;
 mod formula;
@@ -18,6 +19,7 @@ mod tree;
 use std::fmt;
 
 use call::Calls;
+use dims::Dims;
 use fold::Fold;
 use owned::Ownership;
 use text::{entries, key, list, quoted, tensor_text};
@@ -60,9 +62,11 @@ pub fn write(model: &Model, beside: &Spec, options: &Options) -> Result<String, 
     let graph = &model.graph;
     check(graph)?;
     let ownership = Ownership::of(graph, model.dtype);
+    let dims = Dims::of(graph, &model.dims);
     let calls = Calls {
         graph,
         ownership: &ownership,
+        dims: &dims,
         dtype: model.dtype,
     };
     let tree = Tree::of(graph, &ownership, options.flat);
@@ -93,6 +97,11 @@ fn document(fold: &Fold<'_>, model: &Model, options: &Options) -> String {
     let root = &fold.regions[0];
     let mut text = String::from("spec = 1\n");
     table(&mut text, "model", &model_entries(fold, model, options));
+    let dims = fold.calls.dims.dims.iter();
+    let dims: Vec<String> = dims
+        .map(|dim| format!("{} = {}", key(&dim.name), dim.value))
+        .collect();
+    table(&mut text, "dims", &dims);
     table(&mut text, "inputs", &input_entries(fold, model.dtype));
     table(&mut text, "params", &block::own(root, fold, false));
     table(&mut text, "buffers", &block::own(root, fold, true));
@@ -156,7 +165,8 @@ fn input_entries(fold: &Fold<'_>, dtype: Dtype) -> Vec<String> {
     let graph = fold.graph();
     let names = &fold.regions[0].names;
     let entry = |(_, id): &(smol_str::SmolStr, crate::graph::TensorId)| {
-        let text = text::TensorText::new(graph.ty(*id), dtype);
+        let mut text = text::TensorText::new(graph.ty(*id), dtype);
+        fold.calls.sized(*id, &mut text);
         format!("{} = {}", key(names.tensor(*id)), tensor_text(&text))
     };
     graph.inputs.iter().map(entry).collect()

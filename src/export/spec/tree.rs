@@ -140,6 +140,11 @@ impl Tree {
                             false => node.op.name.to_owned(),
                         }),
                 };
+            let hint = match hint.as_str() {
+                "scaled_dot_product_attention" => "attn".to_owned(),
+                "cross_entropy_loss" | "nll_loss_nd" => "loss".to_owned(),
+                _ => hint,
+            };
             let hint = match hint.bytes().all(|byte| byte.is_ascii_digit()) {
                 true => format!("{}_{hint}", node.op.name),
                 false => hint,

@@ -1,0 +1,466 @@
+//! Which sizes of the inputs become dims, and which numbers of the calls follow from them.
+//!
+//! A graph has numbers only. A size of an input may be named if the model still fits together when
+//! it is another one: the graph is walked with the size doubled, and each call's shapes are
+//! inferred anew. Numbers that must follow, as in a reshape that keeps the batch, are found by
+//! matching axes of the same product. Numbers that nothing in front of them decides, as those of
+//! `arange`, are guessed; if a call then does not fit, the next guess is tried, and where none is
+//! left, the size stays a number.
+
+use rustc_hash::{FxHashMap, FxHashSet};
+use smallvec::SmallVec;
+use smol_str::SmolStr;
+
+use crate::graph::{Graph, Node, NodeId, TensorId};
+use crate::ops::foreign::OPAQUE;
+use crate::ops::{Argument, AttributeValue, Attributes, Call, Outputs};
+use crate::spec::dims::DimValues;
+use crate::tensor::Shape;
+
+/// A number of a call: node, position of the attribute, place in its list.
+type Place = (NodeId, usize, usize);
+
+/// A size with a name.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Dim {
+    /// The name.
+    pub name: SmolStr,
+    /// The size.
+    pub value: u64,
+    /// Its axes: number of the input, axis.
+    axes: Vec<(usize, usize)>,
+}
+
+/// The dims of a graph, and the numbers that follow from them.
+#[derive(Debug, Default)]
+pub(super) struct Dims {
+    /// The dims that hold.
+    pub dims: Vec<Dim>,
+    /// By place, the dims whose product a number is a multiple of.
+    follows: FxHashMap<Place, SmallVec<[usize; 2]>>,
+    /// By tensor and axis, the same for stated sizes.
+    sizes: FxHashMap<(TensorId, usize), SmallVec<[usize; 2]>>,
+}
+
+/// How numbers that nothing decides are guessed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Guess {
+    /// Every number of that size follows from the dim.
+    All,
+    /// Only the first of each call does.
+    First,
+    /// None does.
+    None,
+}
+
+impl Dims {
+    /// Finds the dims. `open` are those that the model's file leaves open. `O(nodes)`.
+    pub fn of(graph: &Graph, open: &DimValues) -> Dims {
+        let mut dims = Dims::default();
+        for dim in candidates(graph, open) {
+            let found = [Guess::All, Guess::First, Guess::None]
+                .into_iter()
+                .find_map(|guess| Walk::new(graph, &dim, guess).run());
+            let Some((places, sizes)) = found else {
+                continue;
+            };
+            let number = dims.dims.len();
+            for place in places {
+                dims.follows.entry(place).or_default().push(number);
+            }
+            for place in sizes {
+                dims.sizes.entry(place).or_default().push(number);
+            }
+            dims.dims.push(dim);
+        }
+        dims
+    }
+
+    /// How a number of a call is written.
+    pub fn number(&self, place: Place, value: i64) -> String {
+        let size = u64::try_from(value).ok();
+        self.product(self.follows.get(&place), size)
+            .unwrap_or_else(|| value.to_string())
+    }
+
+    /// How a size of a tensor's stated type is written.
+    pub fn size(&self, id: TensorId, axis: usize, value: u64) -> String {
+        self.product(self.sizes.get(&(id, axis)), Some(value))
+            .unwrap_or_else(|| value.to_string())
+    }
+
+    fn product(&self, dims: Option<&SmallVec<[usize; 2]>>, value: Option<u64>) -> Option<String> {
+        let (dims, mut rest) = (dims?, value?);
+        let mut factors: Vec<&str> = Vec::new();
+        for &number in dims {
+            let dim = self.dims.get(number)?;
+            if rest % dim.value == 0 {
+                rest /= dim.value;
+                factors.push(&dim.name);
+            }
+        }
+        match (rest, factors.is_empty()) {
+            (_, true) => None,
+            (1, false) => Some(factors.join(" * ")),
+            (rest, false) => Some(format!("{rest} * {}", factors.join(" * "))),
+        }
+    }
+}
+
+/// The sizes that may become dims: what the file leaves open, then batch and sequence.
+fn candidates(graph: &Graph, open: &DimValues) -> Vec<Dim> {
+    let shapes: Vec<&Shape> = graph
+        .inputs
+        .iter()
+        .map(|(_, id)| &graph.ty(*id).shape)
+        .collect();
+    let mut taken: FxHashSet<(usize, usize)> = FxHashSet::default();
+    let mut found: Vec<Dim> = Vec::new();
+    let mut add = |name: SmolStr, value: u64, axes: Vec<(usize, usize)>| {
+        let axes: Vec<_> = axes
+            .into_iter()
+            .filter(|axis| taken.insert(*axis))
+            .collect();
+        // A size of one is nearly always one for good.
+        if value > 1 && !axes.is_empty() && found.iter().all(|dim| dim.name != name) {
+            found.push(Dim { name, value, axes });
+        }
+    };
+    let all = |value: u64, wanted: &dyn Fn(usize, usize) -> bool| -> Vec<(usize, usize)> {
+        let mut axes = Vec::new();
+        for (input, shape) in shapes.iter().enumerate() {
+            for (axis, &size) in shape.sizes().iter().enumerate() {
+                if size == value && wanted(input, axis) {
+                    axes.push((input, axis));
+                }
+            }
+        }
+        axes
+    };
+    for name in open.names() {
+        if let Some(crate::formula::arithmetic::Number::Integer(value)) = open.get(name)
+            && let Ok(value) = u64::try_from(value)
+        {
+            add(name.into(), value, all(value, &|_, _| true));
+        }
+    }
+    if let Some(batch) = shapes.iter().find_map(|shape| shape.size(0)) {
+        add("batch".into(), batch, all(batch, &|_, axis| axis == 0));
+    }
+    // Whole numbers of two axes are tokens; three axes are steps of vectors.
+    let sequence = graph.inputs.iter().find_map(|(_, id)| {
+        let ty = graph.ty(*id);
+        let rank = ty.shape.rank();
+        let tokens = rank == 2 && !ty.dtype.is_float();
+        (tokens || rank == 3 && ty.dtype.is_float())
+            .then(|| ty.shape.size(1))
+            .flatten()
+    });
+    if let Some(sequence) = sequence {
+        let spatial = |input: usize| shapes[input].rank() > 3;
+        add(
+            "seq".into(),
+            sequence,
+            all(sequence, &|input, axis| axis > 0 && !spatial(input)),
+        );
+    }
+    found
+}
+
+/// One walk with one dim doubled.
+struct Walk<'a> {
+    graph: &'a Graph,
+    dim: &'a Dim,
+    guess: Guess,
+    /// The shapes with the dim doubled, of the tensors whose shapes change.
+    shapes: FxHashMap<TensorId, Shape>,
+    places: Vec<Place>,
+    sizes: Vec<(TensorId, usize)>,
+}
+
+type Found = (Vec<Place>, Vec<(TensorId, usize)>);
+
+impl<'a> Walk<'a> {
+    fn new(graph: &'a Graph, dim: &'a Dim, guess: Guess) -> Walk<'a> {
+        Walk {
+            graph,
+            dim,
+            guess,
+            shapes: FxHashMap::default(),
+            places: Vec::new(),
+            sizes: Vec::new(),
+        }
+    }
+
+    /// Walks; `None` where a call does not fit.
+    fn run(mut self) -> Option<Found> {
+        for &(input, axis) in &self.dim.axes {
+            let (_, id) = self.graph.inputs.get(input)?;
+            let mut shape = self.shape(*id);
+            shape.set(axis, shape.size(axis as i64)?.checked_mul(2)?);
+            self.sizes.push((*id, axis));
+            self.shapes.insert(*id, shape);
+        }
+        for (id, node) in self.graph.nodes() {
+            self.node(id, node)?;
+        }
+        Some((self.places, self.sizes))
+    }
+
+    fn shape(&self, id: TensorId) -> Shape {
+        match self.shapes.get(&id) {
+            Some(shape) => shape.clone(),
+            None => self.graph.ty(id).shape.clone(),
+        }
+    }
+
+    fn changes(&self, id: TensorId) -> bool {
+        self.shapes.contains_key(&id)
+    }
+
+    fn node(&mut self, id: NodeId, node: &Node) -> Option<()> {
+        let given = node.arguments.iter().filter(|id| id.is_present());
+        let touched = given.clone().any(|&id| self.changes(id));
+        if node.op.name == OPAQUE {
+            self.guess_outputs(node, touched);
+            return Some(());
+        }
+        let attributes = match node.op.name {
+            "reshape" if touched => self.reshaped(id, node)?,
+            "expand" => self.expanded(id, node)?,
+            "unflatten" | "repeat" | "tile" | "slice" | "narrow" | "split" => {
+                self.guessed(id, node, touched)
+            }
+            _ if node.arguments.is_empty() => self.guessed(id, node, true),
+            _ => node.attributes.clone(),
+        };
+        if !touched && attributes == node.attributes {
+            return Some(());
+        }
+        let before = self.graph.with_call(node, |call| (node.op.infer)(call));
+        let Ok(before) = before else {
+            self.guess_outputs(node, touched);
+            return Some(());
+        };
+        let after = self.infer(node, &attributes)?;
+        if before.len() != after.len() {
+            return None;
+        }
+        for (output, ty) in node.outputs().zip(&after) {
+            let shape = &self.graph.ty(output).shape;
+            if ty.shape.rank() != shape.rank() {
+                return None;
+            }
+            if ty.shape != *shape {
+                for (axis, (a, b)) in shape.sizes().iter().zip(ty.shape.sizes()).enumerate() {
+                    if a != b {
+                        self.sizes.push((output, axis));
+                    }
+                }
+                self.shapes.insert(output, ty.shape.clone());
+            }
+        }
+        Some(())
+    }
+
+    fn infer(&self, node: &Node, attributes: &Attributes) -> Option<Outputs> {
+        let types: SmallVec<[_; 4]> = node
+            .arguments
+            .iter()
+            .map(|&id| {
+                id.is_present().then(|| {
+                    let mut ty = self.graph.ty(id).clone();
+                    ty.shape = self.shape(id);
+                    ty
+                })
+            })
+            .collect();
+        let arguments: SmallVec<[Option<Argument>; 6]> = node
+            .arguments
+            .iter()
+            .zip(&types)
+            .map(|(&id, ty)| {
+                let mut argument = self.graph.argument(id)?;
+                argument.ty = ty.as_ref()?;
+                Some(argument)
+            })
+            .collect();
+        let call = Call {
+            op: node.op,
+            attributes,
+            arguments: &arguments,
+            outputs: &[],
+            training: self.graph.training,
+            fused_attention: self.graph.fused_attention,
+            autocast: false,
+        };
+        (node.op.infer)(&call).ok()
+    }
+
+    /// A reshape: of each group of axes that have the same product before and after, the number
+    /// follows that the changed axis became a part of.
+    fn reshaped(&mut self, id: NodeId, node: &Node) -> Option<Attributes> {
+        let position = node.op.attribute_position("shape")?;
+        let operand = *node.arguments.first()?;
+        let mut target = list(node.attributes.get(position)?);
+        let old = self.graph.ty(operand).shape.clone();
+        let new = self.shape(operand);
+        let result = self.graph.ty(node.first_output).shape.clone();
+        let (from, to) = (old.sizes(), result.sizes());
+        if target.len() != to.len() {
+            return None;
+        }
+        let (mut i, mut j) = (0, 0);
+        while i < from.len() || j < to.len() {
+            let (first_i, first_j) = (i, j);
+            let (mut left, mut right) = (1u64, 1u64);
+            loop {
+                match (i < from.len(), j < to.len()) {
+                    (true, _) if left <= right && (left < right || i == first_i) => {
+                        left = left.checked_mul(from[i])?;
+                        i += 1;
+                    }
+                    (_, true) if left > right || j == first_j => {
+                        right = right.checked_mul(to[j])?;
+                        j += 1;
+                    }
+                    (true, false) => {
+                        left = left.checked_mul(from[i])?;
+                        i += 1;
+                    }
+                    (false, true) => {
+                        right = right.checked_mul(to[j])?;
+                        j += 1;
+                    }
+                    _ => break,
+                }
+                if left == right && i > first_i && j > first_j {
+                    break;
+                }
+            }
+            let times = (first_i..i)
+                .filter(|&axis| from[axis] != new.sizes()[axis])
+                .count();
+            if times == 0 {
+                continue;
+            }
+            // What doubles once for each changed axis of the group.
+            for _ in 0..times {
+                let whole = (first_j..j).find(|&axis| target[axis] == self.dim.value as i64);
+                let part = (first_j..j).find(|&axis| {
+                    target[axis] > 0 && (target[axis] as u64).is_multiple_of(self.dim.value)
+                });
+                let open = (first_j..j).any(|axis| target[axis] == -1);
+                match (whole, part, open) {
+                    (Some(axis), ..) | (None, Some(axis), false) => {
+                        self.places.push((id, position, axis));
+                        target[axis] = target[axis].checked_mul(2)?;
+                    }
+                    (None, _, true) => {}
+                    (None, None, false) => return None,
+                }
+            }
+        }
+        let mut attributes = node.attributes.clone();
+        attributes.set(position, target.into());
+        Some(attributes)
+    }
+
+    /// An expansion: a number follows where the axis that it keeps has changed, or by a guess where
+    /// the axis is new.
+    fn expanded(&mut self, id: NodeId, node: &Node) -> Option<Attributes> {
+        let position = node.op.attribute_position("size")?;
+        let operand = *node.arguments.first()?;
+        let mut target = list(node.attributes.get(position)?);
+        let old = self.graph.ty(operand).shape.clone();
+        let new = self.shape(operand);
+        let front = target.len().checked_sub(old.rank())?;
+        let mut guessed = false;
+        for (axis, size) in target.iter_mut().enumerate() {
+            let kept = axis
+                .checked_sub(front)
+                .map(|at| (old.sizes()[at], new.sizes()[at]));
+            let follows = match kept {
+                Some((before, after)) if before != after => *size > 0,
+                Some((before, _)) if before != 1 => false,
+                _ => *size == self.dim.value as i64 && self.guesses(guessed),
+            };
+            if follows {
+                guessed = true;
+                self.places.push((id, position, axis));
+                *size = size.checked_mul(2)?;
+            }
+        }
+        let mut attributes = node.attributes.clone();
+        attributes.set(position, target.into());
+        Some(attributes)
+    }
+
+    fn guesses(&self, again: bool) -> bool {
+        match self.guess {
+            Guess::All => true,
+            Guess::First => !again,
+            Guess::None => false,
+        }
+    }
+
+    /// Numbers of the dim's size, by the guess.
+    fn guessed(&mut self, id: NodeId, node: &Node, touched: bool) -> Attributes {
+        let mut attributes = node.attributes.clone();
+        let mut again = false;
+        for (position, value) in node.attributes.iter() {
+            let name = node.op.attributes[position].name;
+            let counts = matches!(
+                name,
+                "size" | "end" | "n" | "m" | "steps" | "split_size" | "unflattened_size" | "length"
+            );
+            if !counts || !touched && name != "end" {
+                continue;
+            }
+            let mut numbers = list(value);
+            let mut changed = false;
+            for (at, number) in numbers.iter_mut().enumerate() {
+                if *number == self.dim.value as i64 && self.guesses(again) {
+                    again = true;
+                    changed = true;
+                    self.places.push((id, position, at));
+                    *number *= 2;
+                }
+            }
+            if changed {
+                attributes.set(
+                    position,
+                    match value {
+                        AttributeValue::Integers(_) => numbers.into(),
+                        AttributeValue::Float(_) => (numbers[0] as f64).into(),
+                        _ => numbers[0].into(),
+                    },
+                );
+            }
+        }
+        attributes
+    }
+
+    /// The outputs of a call of which nothing is known: the first axis follows.
+    fn guess_outputs(&mut self, node: &Node, touched: bool) {
+        for output in node.outputs().filter(|_| touched) {
+            let mut shape = self.shape(output);
+            if shape.size(0) == Some(self.dim.value) {
+                shape.set(0, 2 * self.dim.value);
+                self.sizes.push((output, 0));
+                self.shapes.insert(output, shape);
+            }
+        }
+    }
+}
+
+fn list(value: &AttributeValue) -> Vec<i64> {
+    match value {
+        AttributeValue::Integer(value) => vec![*value],
+        AttributeValue::Integers(values) => values.to_vec(),
+        AttributeValue::Float(value) if value.fract() == 0.0 && value.abs() < 9.0e15 => {
+            vec![*value as i64]
+        }
+        _ => Vec::new(),
+    }
+}
