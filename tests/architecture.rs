@@ -56,7 +56,7 @@ const LAYERS: [(&str, &[&str]); 17] = [
     (
         "export",
         &[
-            "formula", "graph", "lower", "ops", "source", "spec", "tensor",
+            "formula", "graph", "lower", "ops", "quantity", "source", "spec", "tensor",
         ],
     ),
     (

@@ -292,3 +292,82 @@ formula = "(forward @ train @ class).sum() + import.sum()"
     assert_python(&[("hostile".into(), exported.text.clone())]);
     insta::assert_snapshot!(exported.text);
 }
+
+const REPEATED: &str = "
+spec = 1
+[model]
+name = 'rows \\\"within\\\" rows'
+[inputs]
+x = [2, 8]
+[blocks.inner]
+layers = [{ name = 'up', op = 'linear', out_features = 8 }, { name = 'act', op = 'relu' }]
+[blocks.outer]
+layers = [{ name = 'inner', op = 'inner', repeat = 2 }, { formula = 'x + inner' }]
+[[layers]]
+name = 'h'
+op = 'outer'
+repeat = 3
+[[layers]]
+name = 'out'
+op = 'linear'
+out_features = 4
+";
+
+fn drawn(target: &str, depth: Option<usize>) -> String {
+    exported(target, "repeated", REPEATED, Options { depth }).text
+}
+
+/// Guards against rows within rows whose layers lose their place.
+#[test]
+fn what_repeats_is_drawn_once() {
+    insta::assert_snapshot!("drawn_whole", drawn("mermaid", None));
+    insta::assert_snapshot!("drawn_one_deep", drawn("mermaid", Some(1)));
+    insta::assert_snapshot!("drawn_flat", drawn("dot", Some(0)));
+    insta::assert_snapshot!("drawn_for_graphviz", drawn("dot", None));
+}
+
+/// Every arrow of a drawing goes on, from a box to a later one, and what is folded is not lost:
+/// each output is reached from an input.
+#[test]
+fn drawings_are_connected() {
+    let mut drawings = Vec::new();
+    for name in [
+        "resnet50",
+        "gpt2",
+        "t5_small",
+        "swin_t",
+        "lstm",
+        "densenet121",
+    ] {
+        drawings.push((name, of_spec("dot", name).text));
+    }
+    for name in ["resnet18", "distilbert", "swin_t"] {
+        drawings.push((name, of_program("dot", name).text));
+    }
+    for (name, text) in drawings {
+        let arrows: Vec<(usize, usize)> = text
+            .lines()
+            .filter_map(|line| line.trim().strip_suffix(';')?.split_once(" -> "))
+            .map(|(from, to)| {
+                let number = |text: &str| text.trim_start_matches('n').parse().expect("a number");
+                (number(from), number(to))
+            })
+            .collect();
+        assert!(arrows.iter().all(|(from, to)| from < to), "{name}: {text}");
+        let boxes = text
+            .lines()
+            .filter(|line| line.trim().starts_with('n') && line.contains("[label"));
+        let count = boxes.count();
+        let mut reached = vec![false; count];
+        reached[0] = true;
+        for &(from, to) in &arrows {
+            reached[to] |= reached[from];
+        }
+        assert_eq!(reached.last(), Some(&true), "{name}: {text}");
+        assert_eq!(
+            text.matches('{').count(),
+            text.matches('}').count(),
+            "{name}"
+        );
+    }
+}

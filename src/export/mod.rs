@@ -5,6 +5,9 @@
 //! writes; it judges and costs nothing, and opens no file. `spec` is what `import` writes; the
 //! others are the targets of `export`.
 
+pub mod dot;
+mod drawing;
+pub mod mermaid;
 pub mod spec;
 pub mod torch;
 
@@ -39,7 +42,7 @@ pub struct Target {
 }
 
 /// Every target.
-pub static TARGETS: &[Target] = &[torch::TARGET];
+pub static TARGETS: &[Target] = &[torch::TARGET, dot::TARGET, mermaid::TARGET];
 
 #[cfg(test)]
 mod tests {
