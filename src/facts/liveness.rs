@@ -34,6 +34,13 @@ impl Liveness {
         Liveness { live }
     }
 
+    /// The same with nothing needed from that node on, as if the model ended before it.
+    pub fn before(&self, node: NodeId) -> Liveness {
+        let mut live = self.live.clone();
+        live.truncate(node.0 as usize);
+        Liveness { live }
+    }
+
     /// Whether an output depends on the node.
     pub fn is_live(&self, node: NodeId) -> bool {
         self.live.get(node.0 as usize).copied().unwrap_or(false)

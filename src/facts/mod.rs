@@ -17,6 +17,7 @@ pub mod memory;
 pub mod order;
 pub mod precision;
 pub mod ranges;
+pub mod serving;
 pub mod signal;
 pub mod storage;
 pub mod values;
@@ -50,6 +51,7 @@ pub struct Facts<'a> {
     saved: OnceCell<memory::Saved>,
     memory: OnceCell<memory::Memory>,
     growth: OnceCell<growth::Growth>,
+    serving: OnceCell<Option<serving::Serving>>,
 }
 
 impl<'a> Facts<'a> {
@@ -72,6 +74,7 @@ impl<'a> Facts<'a> {
             saved: OnceCell::new(),
             memory: OnceCell::new(),
             growth: OnceCell::new(),
+            serving: OnceCell::new(),
         }
     }
 
@@ -174,6 +177,13 @@ impl<'a> Facts<'a> {
             let (graph, run) = (self.graph(), self.run());
             memory::Memory::of(graph, run, self.policy(), self.saved(), forward, ranks)
         })
+    }
+
+    /// What one device holds while it serves; `None` where the spec says nothing of that.
+    pub fn serving(&self) -> Option<&serving::Serving> {
+        self.serving
+            .get_or_init(|| serving::Serving::of(self))
+            .as_ref()
     }
 
     /// How cost grows with the sizes of the inputs. Lowers the model three times for each.

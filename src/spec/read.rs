@@ -17,7 +17,7 @@ use crate::diag::{Level, Sink};
 use crate::graph::DefinitionId;
 
 /// The keys at the top of a spec.
-const KEYS: [&str; 19] = [
+const KEYS: [&str; 20] = [
     "spec",
     "extends",
     "model",
@@ -35,6 +35,7 @@ const KEYS: [&str; 19] = [
     "data",
     "quantization",
     "allocator",
+    "serve",
     "lint",
     "variants",
 ];
@@ -141,6 +142,7 @@ impl Spec {
         read_settings("data", root, &mut run.data, reader);
         read_settings("quantization", root, &mut run.quantization, reader);
         read_settings("allocator", root, &mut run.allocator, reader);
+        read_settings("serve", root, &mut run.serve, reader);
 
         let tensors = |key: &str, reader: &mut Reader<'_>| {
             root.get(key).map_or_else(Vec::new, |node| {

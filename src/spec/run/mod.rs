@@ -1,5 +1,5 @@
-//! The run that is planned for the model: training, cluster, parallelism, data, budget, and the
-//! recipe to compare with.
+//! The run that is planned for the model: training, serving, cluster, parallelism, data, budget,
+//! and the recipe to compare with.
 //!
 //! The tables are typed and placed, but nothing is derived here; see `facts`.
 
@@ -7,12 +7,14 @@ mod allocator;
 mod cluster;
 mod data;
 mod precision;
+mod serve;
 mod train;
 
 pub use allocator::{Allocator, Divisions, Share, SplitLimit};
 pub use cluster::{Baseline, Budget, Cluster, Parallel, PipelineSchedule};
 pub use data::{Data, Quantization, QuantizationScheme, Sampler};
 pub use precision::{LossScale, Precision, PrecisionPreset};
+pub use serve::{CacheDtype, Serve, WeightFormat};
 pub use train::{Optimizer, OptimizerKind, Reduction, Schedule, ScheduleKind, Train};
 
 /// All tables about the run.
@@ -34,6 +36,8 @@ pub struct Run {
     pub quantization: Quantization,
     /// `[allocator]`
     pub allocator: Allocator,
+    /// `[serve]`
+    pub serve: Serve,
 }
 
 impl Run {
