@@ -283,6 +283,14 @@ impl Device {
         dtype::support(self, dtype)
     }
 
+    /// The compute capability of an NVIDIA GPU, major and minor: 9.0 for `sm_90`.
+    pub fn compute_capability(&self) -> Option<(u32, u32)> {
+        let digits = self.arch.strip_prefix("sm_")?;
+        let digits = digits.trim_end_matches(|c: char| c.is_ascii_alphabetic());
+        let (major, minor) = digits.split_at_checked(digits.len().checked_sub(1)?)?;
+        Some((major.parse().ok()?, minor.parse().ok()?))
+    }
+
     /// Dense peak of one logical device for a matrix product in `dtype`, in operations per second.
     /// `None` where there is no unit or no published figure.
     pub fn peak_flops(&self, dtype: &str) -> Option<f64> {

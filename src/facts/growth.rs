@@ -133,7 +133,7 @@ impl Growth {
 }
 
 /// The free dims that the shapes of the inputs rest on.
-fn dims(spec: &Spec) -> Vec<SmolStr> {
+pub(super) fn dims(spec: &Spec) -> Vec<SmolStr> {
     let mut dims: Vec<SmolStr> = Vec::new();
     let named = spec.inputs.iter().flat_map(|input| &input.axes).flatten();
     for name in named {

@@ -7,14 +7,17 @@ pub mod allocator;
 pub mod batch;
 pub mod chains;
 pub mod cost;
+pub mod fit;
 #[cfg(test)]
 mod fixture;
 pub mod growth;
 pub mod idiom;
 pub mod index;
+pub mod levers;
 pub mod liveness;
 pub mod memory;
 pub mod order;
+pub mod overhead;
 pub mod precision;
 pub mod ranges;
 pub mod serving;
@@ -52,6 +55,7 @@ pub struct Facts<'a> {
     memory: OnceCell<memory::Memory>,
     growth: OnceCell<growth::Growth>,
     serving: OnceCell<Option<serving::Serving>>,
+    levers: OnceCell<Vec<levers::Lever>>,
 }
 
 impl<'a> Facts<'a> {
@@ -75,6 +79,7 @@ impl<'a> Facts<'a> {
             memory: OnceCell::new(),
             growth: OnceCell::new(),
             serving: OnceCell::new(),
+            levers: OnceCell::new(),
         }
     }
 
@@ -184,6 +189,11 @@ impl<'a> Facts<'a> {
         self.serving
             .get_or_init(|| serving::Serving::of(self))
             .as_ref()
+    }
+
+    /// What would bring the memory down. Works it out anew for each change.
+    pub fn levers(&self) -> &[levers::Lever] {
+        self.levers.get_or_init(|| levers::levers(self))
     }
 
     /// How cost grows with the sizes of the inputs. Lowers the model three times for each.

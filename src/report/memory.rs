@@ -4,9 +4,11 @@
 use rustc_hash::FxHashMap;
 use serde::Serialize;
 
-use crate::device::Catalogue;
+use super::change::{self, EstimateRow, Interval, LargestRow, LeverRow};
+use crate::device::{Catalogue, Device};
 use crate::facts::Facts;
 use crate::facts::memory::LEFT_OUT;
+use crate::facts::overhead::Estimate;
 use crate::graph::{DefinitionId, LayerId};
 use crate::quantity::Bytes;
 
@@ -19,15 +21,36 @@ pub struct MemoryPart {
     /// Whether it trains, rather than serves.
     pub training: bool,
     /// The sum of the parts.
-    pub total: Bytes,
+    pub held: Bytes,
+    /// What the device must have: the tensors and what is estimated beside them.
+    pub total: Interval,
+    /// What is estimated beside the tensors.
+    pub estimates: Vec<EstimateRow>,
+    /// What would bring it down, each change alone, the one that saves most first.
+    pub levers: Vec<LeverRow>,
+    /// The largest sizes that fit into the budget, or into the device.
+    pub largest: Vec<LargestRow>,
     /// The parts, those of nothing left out.
     pub parts: Vec<MemoryRow>,
     /// The layers that keep most for the backward pass, the largest first.
     pub owners: Vec<OwnerRow>,
     /// What the sum leaves out.
     pub leaves_out: &'static str,
+    /// Where a pipeline's stages hold different amounts: what each rank holds. The figures are those
+    /// of the first that holds most.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ranks: Option<RankPart>,
     /// The device that is to hold it, if the spec names one that is known.
     pub device: Option<DevicePart>,
+}
+
+/// The ranks of a pipeline.
+#[derive(Debug, Clone, Serialize)]
+pub struct RankPart {
+    /// The rank whose figures are given.
+    pub rank: u64,
+    /// What each rank holds.
+    pub totals: Vec<Bytes>,
 }
 
 /// A part of the sum.
@@ -75,12 +98,26 @@ impl MemoryPart {
             bytes: part.bytes,
             how: part.how.clone(),
         });
+        let estimates = change::estimates(facts);
+        let with = |of: fn(&Estimate) -> Bytes| memory.total + estimates.iter().map(of).sum();
         MemoryPart {
             training: graph.training,
-            total: memory.total,
+            held: memory.total,
+            total: Interval {
+                bytes: with(|estimate| estimate.bytes),
+                low: with(|estimate| estimate.low),
+                high: with(|estimate| estimate.high),
+            },
+            estimates: change::estimate_rows(&estimates),
+            levers: change::levers(facts),
+            largest: change::largest_sizes(facts, &estimates),
             parts: parts.collect(),
             owners: owners(facts),
             leaves_out: LEFT_OUT,
+            ranks: (memory.ranks.len() > 1).then(|| RankPart {
+                rank: memory.rank,
+                totals: memory.ranks.clone(),
+            }),
             device: device(facts, memory.total),
         }
     }
@@ -112,10 +149,7 @@ fn owners(facts: &Facts<'_>) -> Vec<OwnerRow> {
 
 fn device(facts: &Facts<'_>, total: Bytes) -> Option<DevicePart> {
     let cluster = &facts.run().cluster;
-    // An unknown name was reported when the spec was read.
-    let device = Catalogue::embedded()
-        .find(cluster.device.value.as_ref()?)
-        .ok()?;
+    let device = find_device(facts)?;
     let usable = device.memory_usable();
     Some(DevicePart {
         name: device.id.clone(),
@@ -124,4 +158,11 @@ fn device(facts: &Facts<'_>, total: Bytes) -> Option<DevicePart> {
         share: total.as_f64() / usable.as_f64(),
         fits: total <= usable,
     })
+}
+
+/// The device of the cluster, if the spec names one that is known.
+pub(super) fn find_device(facts: &Facts<'_>) -> Option<&'static Device> {
+    // An unknown name was reported when the spec was read.
+    let name = facts.run().cluster.device.value.as_ref()?;
+    Catalogue::embedded().find(name).ok()
 }

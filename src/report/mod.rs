@@ -3,15 +3,19 @@
 //! The report is put together from facts and computes nothing of its own but sums by layer. How it
 //! is written down is for `render::capacity`.
 
+mod change;
 mod growth;
 mod layers;
 mod memory;
+mod serving;
 
 use serde::Serialize;
 
+pub use change::{EstimateRow, Interval, LargestRow, LeverRow};
 pub use growth::{CurvePart, GrowthPart, LayerGrowthPart};
 pub use layers::{LayerRow, OutputType};
-pub use memory::{DevicePart, MemoryPart, MemoryRow, OwnerRow};
+pub use memory::{DevicePart, MemoryPart, MemoryRow, OwnerRow, RankPart};
+pub use serving::{CacheKind, CachePart, PassPart, ServingDevice, ServingPart, WeightPart};
 
 use crate::facts::Facts;
 use crate::graph::Graph;
@@ -39,6 +43,9 @@ pub struct CapacityReport {
     pub bytes: BytesPart,
     /// What one device holds.
     pub memory: MemoryPart,
+    /// What one device holds while it serves, where the spec says how it serves.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub serving: Option<ServingPart>,
     /// How cost grows with the sizes of the inputs.
     pub growth: Vec<GrowthPart>,
     /// The layers that do something themselves, in order.
@@ -148,6 +155,7 @@ impl CapacityReport {
                 written: cost.written,
             },
             memory: MemoryPart::of(facts),
+            serving: ServingPart::of(facts),
             growth: growth::rows(facts),
             layers: layers::rows(facts),
             unknown_ops: cost.unknown + facts.index().calls(OPAQUE).len(),

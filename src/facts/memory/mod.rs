@@ -23,7 +23,7 @@ pub use optimizer::{state_bytes, state_name};
 pub use plan::{Degrees, Experts, Split};
 pub use saved::{Kept, KeptKind, Recomputed, Saved};
 pub use shards::ddp_buckets;
-pub use stages::{Held, Stages, repeated};
+pub use stages::{Held, Stages, repeated, stage_work};
 
 use crate::facts::precision::Policy;
 use crate::graph::{Graph, LayerId};
@@ -33,8 +33,7 @@ use sum::Sum;
 
 /// What the sum of the parts leaves out.
 pub const LEFT_OUT: &str = "temporaries of the forward and backward pass and of the optimizer \
-     step, rounding and fragmentation of the allocator, workspaces of libraries, the device's \
-     context, and buffers of communication";
+     step, rounding and fragmentation of the allocator";
 
 /// What memory is taken for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]

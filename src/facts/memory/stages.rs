@@ -9,7 +9,9 @@ use rustc_hash::FxHashMap;
 use smol_str::SmolStr;
 
 use super::plan::Degrees;
+use crate::facts::cost::Cost;
 use crate::graph::{Graph, LayerId, LayerKind, NodeId, TensorKind};
+use crate::quantity::Flops;
 use crate::spec::run::PipelineSchedule;
 
 /// What a rank of the pipeline holds of a chunk.
@@ -142,6 +144,20 @@ impl Stages {
         numbers.dedup();
         numbers
     }
+}
+
+/// Product FLOPs of the forward pass for one micro-batch, by rank of the pipeline. `O(nodes + ranks)`.
+pub fn stage_work(graph: &Graph, cost: &Cost, degrees: &Degrees) -> Vec<Flops> {
+    let stages = Stages::of(graph, degrees.chunks());
+    let mut chunks = vec![Flops::ZERO; degrees.chunks() as usize];
+    for id in graph.node_ids() {
+        chunks[stages.of_node(id) as usize] += Flops(cost.node(id).forward);
+    }
+    let of_rank = |rank: u64| {
+        let held = degrees.held(rank);
+        held.iter().map(|held| chunks[held.chunk as usize]).sum()
+    };
+    (0..degrees.pipeline).map(of_rank).collect()
 }
 
 /// The largest group of layers side by side that are alike, in order; `None` where none has two.

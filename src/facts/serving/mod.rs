@@ -12,7 +12,7 @@ mod tests;
 mod weights;
 
 pub use cache::{Kind, Layer};
-pub use weights::{Weights, quantised_bytes};
+pub use weights::{Weights, head, quantised_bytes};
 
 use super::Facts;
 use super::memory::{Split, forward_peak};

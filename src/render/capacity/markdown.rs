@@ -3,8 +3,12 @@
 use std::fmt::Write;
 
 use super::CapacityRenderer;
-use super::parts::{device_line, growth_lines, left_out_line, memory_lines, owner_lines};
+use super::change::{estimate_lines, largest_lines, lever_lines};
+use super::parts::{
+    device_line, growth_lines, left_out_line, memory_lines, owner_lines, rank_line,
+};
 use super::rows::{lines, totals};
+use super::serving::{serving_line, serving_lines};
 use crate::render::Layout;
 use crate::report::CapacityReport;
 
@@ -36,16 +40,44 @@ impl CapacityRenderer for Markdown {
         };
         let _ = writeln!(text, "\n| {what} | bytes | share | |\n|---|--:|--:|---|");
         table(&mut text, memory_lines(memory));
-        for line in [Some(left_out_line(memory)), device_line(memory)]
-            .into_iter()
-            .flatten()
+        for line in [
+            Some(left_out_line(memory)),
+            rank_line(memory),
+            device_line(memory),
+        ]
+        .into_iter()
+        .flatten()
         {
             let _ = writeln!(text, "\n{}", escape(&line));
+        }
+        let estimates = estimate_lines(memory);
+        if !estimates.is_empty() {
+            text.push_str("\n| estimated besides | bytes | from | to | |\n|---|--:|--:|--:|---|\n");
+            table(&mut text, estimates);
+        }
+        let largest = largest_lines(memory);
+        if !largest.is_empty() {
+            text.push_str("\n| largest that fits | now | surely | at most |\n|---|--:|--:|--:|\n");
+            table(&mut text, largest);
+        }
+        let levers = lever_lines(memory);
+        if !levers.is_empty() {
+            text.push_str(
+                "\n| what would save | bytes | to | at the cost of |\n|---|--:|--:|---|\n",
+            );
+            table(&mut text, levers);
         }
         let owners = owner_lines(memory);
         if !owners.is_empty() {
             text.push_str("\n| kept for the backward pass by | bytes | share |\n|---|--:|--:|\n");
             table(&mut text, owners);
+        }
+        if let Some(serving) = &report.serving {
+            text.push_str("\n| held in serving | bytes | |\n|---|--:|---|\n");
+            table(&mut text, serving_lines(serving));
+            if let Some(line) = serving_line(serving) {
+                let _ = writeln!(text, "\n{}", escape(&line));
+            }
         }
         let growth = growth_lines(report);
         if !growth.is_empty() {

@@ -1,9 +1,11 @@
 //! The capacity report as text: one file per output format.
 
+mod change;
 mod json;
 mod markdown;
 mod parts;
 mod rows;
+mod serving;
 mod text;
 
 use super::Layout;

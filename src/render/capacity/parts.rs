@@ -5,7 +5,7 @@ use crate::report::{CapacityReport, CurvePart, GrowthPart, MemoryPart};
 
 /// The parts of a device's memory and their sum: name, amount, share, how it comes about.
 pub(super) fn memory_lines(memory: &MemoryPart) -> Vec<[String; 4]> {
-    let total = memory.total.as_f64();
+    let total = memory.held.as_f64();
     let mut lines: Vec<[String; 4]> = memory
         .parts
         .iter()
@@ -19,19 +19,19 @@ pub(super) fn memory_lines(memory: &MemoryPart) -> Vec<[String; 4]> {
             ]
         })
         .collect();
-    let total = memory.total.to_string();
-    lines.push(["total".to_owned(), total, String::new(), String::new()]);
+    let total = memory.held.to_string();
+    lines.push(["tensors".to_owned(), total, String::new(), String::new()]);
     lines
 }
 
 /// What the sum leaves out, in a sentence.
 pub(super) fn left_out_line(memory: &MemoryPart) -> String {
-    format!("Not in the total: {}.", memory.leaves_out)
+    format!("Not among the tensors: {}.", memory.leaves_out)
 }
 
 /// The layers that keep most: name, amount, share.
 pub(super) fn owner_lines(memory: &MemoryPart) -> Vec<[String; 3]> {
-    let total = memory.total.as_f64();
+    let total = memory.held.as_f64();
     let line = |owner: &crate::report::OwnerRow| {
         let name = match owner.instances {
             1 => owner.path.clone(),
@@ -41,6 +41,26 @@ pub(super) fn owner_lines(memory: &MemoryPart) -> Vec<[String; 3]> {
         [name, owner.bytes.to_string(), share]
     };
     memory.owners.iter().map(line).collect()
+}
+
+/// What the ranks of a pipeline hold, in a sentence.
+pub(super) fn rank_line(memory: &MemoryPart) -> Option<String> {
+    /// Ranks that are listed one by one.
+    const LISTED: usize = 8;
+    let ranks = memory.ranks.as_ref()?;
+    let mut totals: Vec<String> = ranks.totals.iter().map(ToString::to_string).collect();
+    if totals.len() > LISTED {
+        let last = totals.pop();
+        totals.truncate(LISTED - 1);
+        totals.push("…".to_owned());
+        totals.extend(last);
+    }
+    Some(format!(
+        "These are the figures of stage {} of {}, which holds most; the stages hold {}.",
+        ranks.rank,
+        ranks.totals.len(),
+        totals.join(", ")
+    ))
 }
 
 /// Whether the device holds it, in a sentence.

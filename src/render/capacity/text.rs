@@ -5,8 +5,12 @@ use std::fmt::Write;
 use comfy_table::{CellAlignment, ContentArrangement, Table, presets};
 
 use super::CapacityRenderer;
-use super::parts::{device_line, growth_lines, left_out_line, memory_lines, owner_lines};
+use super::change::{estimate_lines, largest_lines, lever_lines};
+use super::parts::{
+    device_line, growth_lines, left_out_line, memory_lines, owner_lines, rank_line,
+};
 use super::rows::{Line, lines, totals};
+use super::serving::{serving_line, serving_lines};
 use crate::quantity::Flops;
 use crate::render::Layout;
 use crate::report::CapacityReport;
@@ -51,15 +55,43 @@ impl CapacityRenderer for Text {
             "\n{}",
             columns(width, header, memory_lines(memory), &[1, 2])
         );
-        for line in [Some(left_out_line(memory)), device_line(memory)] {
+        for line in [
+            Some(left_out_line(memory)),
+            rank_line(memory),
+            device_line(memory),
+        ] {
             for line in line.iter().flat_map(|line| wrapped(line, layout.width)) {
                 let _ = writeln!(text, "{line}");
             }
+        }
+        let estimates = estimate_lines(memory);
+        if !estimates.is_empty() {
+            let header = ["estimated besides", "bytes", "from", "to", ""];
+            let _ = write!(text, "\n{}", columns(width, header, estimates, &[1, 2, 3]));
+        }
+        let largest = largest_lines(memory);
+        if !largest.is_empty() {
+            let header = ["largest that fits", "now", "surely", "at most"];
+            let _ = write!(text, "\n{}", columns(width, header, largest, &[1, 2, 3]));
+        }
+        let levers = lever_lines(memory);
+        if !levers.is_empty() {
+            let header = ["what would save", "bytes", "to", "at the cost of"];
+            let _ = write!(text, "\n{}", columns(width, header, levers, &[1, 2]));
         }
         let owners = owner_lines(memory);
         if !owners.is_empty() {
             let header = ["kept for the backward pass by", "bytes", "share"];
             let _ = write!(text, "\n{}", columns(width, header, owners, &[1, 2]));
+        }
+        if let Some(serving) = &report.serving {
+            let header = ["held in serving", "bytes", ""];
+            let table = columns(width, header, serving_lines(serving), &[1]);
+            let _ = write!(text, "\n{table}");
+            let line = serving_line(serving);
+            for line in line.iter().flat_map(|line| wrapped(line, layout.width)) {
+                let _ = writeln!(text, "{line}");
+            }
         }
         let growth = growth_lines(report);
         if !growth.is_empty() {

@@ -5,6 +5,7 @@ mod batch_norm_batch_changed;
 mod batch_norm_over_few_samples;
 mod batch_norm_with_one_sample;
 mod batch_product;
+mod bucket_larger_than_model;
 mod device_product;
 mod half_precision_reduction;
 mod identical_worker_seeds;
@@ -13,6 +14,7 @@ mod indivisible_layers;
 mod learning_rate_not_scaled;
 mod no_warmup;
 mod pipeline_bubble;
+mod stage_imbalance;
 mod steps_not_rescaled;
 mod sum_reduced_loss;
 mod summed_gradients;
@@ -32,6 +34,7 @@ pub static RULES: &[&Rule] = &[
     &batch_norm_over_few_samples::RULE,
     &batch_norm_with_one_sample::RULE,
     &batch_product::RULE,
+    &bucket_larger_than_model::RULE,
     &device_product::RULE,
     &half_precision_reduction::RULE,
     &identical_worker_seeds::RULE,
@@ -40,6 +43,7 @@ pub static RULES: &[&Rule] = &[
     &learning_rate_not_scaled::RULE,
     &no_warmup::RULE,
     &pipeline_bubble::RULE,
+    &stage_imbalance::RULE,
     &steps_not_rescaled::RULE,
     &sum_reduced_loss::RULE,
     &summed_gradients::RULE,

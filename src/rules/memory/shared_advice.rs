@@ -1,14 +1,9 @@
 //! What the rules about too little memory say of it: the sum in a line, and what changes would
 //! bring it to.
 
-use crate::diag::Sink;
-use crate::facts::Facts;
-use crate::facts::memory::{Memory, Saved, forward_peak};
-use crate::formula::arithmetic::Number;
-use crate::graph::{Graph, LayerId, LayerKind};
+use crate::facts::memory::Memory;
 use crate::quantity::Bytes;
 use crate::rules::Context;
-use crate::spec::run::Run;
 
 /// The least share of the sum that a part must have to be named.
 const NAMED: f64 = 0.02;
@@ -22,8 +17,24 @@ pub fn may_exceed(context: &Context<'_>, limit: Bytes) -> bool {
     let moved = (cost.read + cost.written) * 8;
     let lbfgs =
         context.run.train.optimizer.name.get() == Some(crate::spec::run::OptimizerKind::Lbfgs);
-    let in_flight = context.run.parallel.pipeline.or(1);
-    lbfgs || states + moved * in_flight > limit
+    // In flight are at most all micro-batches; GPipe and zero-bubble schedules hold more than as
+    // many as there are stages.
+    let stages = context.run.parallel.pipeline.or(1);
+    let in_flight = match stages {
+        0 | 1 => 1,
+        _ => context.run.train.grad_accumulation.or(1).max(stages),
+    };
+    // Buckets of communication are as large as they are said to be.
+    let parallel = &context.run.parallel;
+    let buckets = [
+        &parallel.reduce_bucket_size,
+        &parallel.allgather_bucket_size,
+    ]
+    .iter()
+    .fold(Bytes::ZERO, |sum, size| {
+        sum + Bytes(size.or(0).saturating_mul(16))
+    });
+    lbfgs || states + buckets + moved * in_flight > limit
 }
 
 /// `activations 40.1 GiB + optimizer state 24 GiB + …`, the largest part first.
@@ -46,102 +57,30 @@ pub fn sum(memory: &Memory) -> String {
     texts.join(" + ")
 }
 
-/// What the sum would come to with one change each; only changes that bring it down by a tenth.
+/// What the sum would come to with one change each; only changes that bring it down by a tenth, and
+/// no more than a few.
 pub fn advice(context: &Context<'_>) -> Option<String> {
+    const MOST: usize = 5;
     let total = context.facts.memory().total;
-    let mut found: Vec<(String, Bytes)> = [sharded(context), recomputed(context), halved(context)]
-        .into_iter()
-        .flatten()
-        .filter(|(_, after)| after.as_f64() < 0.9 * total.as_f64())
-        .collect();
-    found.sort_by_key(|&(_, after)| after);
-    let texts: Vec<String> = found
+    let texts: Vec<String> = context
+        .facts
+        .levers()
         .iter()
-        .map(|(change, after)| format!("{change}: {after}"))
+        .filter(|lever| lever.after.as_f64() < 0.9 * total.as_f64())
+        .take(MOST)
+        .map(|lever| {
+            let mut costs = Vec::new();
+            if lever.arithmetic >= 0.005 {
+                costs.push(format!("{:.0} % more FLOPs", 100.0 * lever.arithmetic));
+            }
+            if !lever.costs.is_empty() {
+                costs.push(lever.costs.to_owned());
+            }
+            match costs.is_empty() {
+                true => format!("{}: {}", lever.change, lever.after),
+                false => format!("{}: {} ({})", lever.change, lever.after, costs.join(", ")),
+            }
+        })
         .collect();
     (!texts.is_empty()).then(|| format!("what it would take with — {}", texts.join("; ")))
-}
-
-fn memory(facts: &Facts<'_>, graph: &Graph, run: &Run, saved: &Saved) -> Memory {
-    let forward = || {
-        let (dtypes, storages) = (facts.dtypes(), facts.storages());
-        forward_peak(graph, facts.liveness(), dtypes, storages)
-    };
-    let ranks = facts.batch().data_ranks;
-    Memory::of(graph, run, facts.policy(), saved, forward, ranks)
-}
-
-/// Optimizer state over the replicas, and all three.
-fn sharded(context: &Context<'_>) -> Option<(String, Bytes)> {
-    let facts = context.facts;
-    let degrees = facts.memory().degrees;
-    if degrees.data == 1 || degrees.zero > 0 || !context.graph.training {
-        return None;
-    }
-    let after = |stage| {
-        let mut run = context.run.clone();
-        run.parallel.zero.value = Some(stage);
-        memory(facts, context.graph, &run, facts.saved()).total
-    };
-    let (first, third) = (after(1), after(3));
-    // The first stage costs no further communication.
-    match first.as_f64() < 1.2 * third.as_f64() {
-        true => Some(("`[parallel] zero = 1`".to_owned(), first)),
-        false => Some(("`[parallel] zero = 3`".to_owned(), third)),
-    }
-}
-
-/// The block recomputed that brings most.
-fn recomputed(context: &Context<'_>) -> Option<(String, Bytes)> {
-    let facts = context.facts;
-    if !context.graph.training || context.run.train.checkpoint.is_given() {
-        return None;
-    }
-    let blocks = context.spec.blocks.iter().filter_map(|block| {
-        let mut graph = context.graph.clone();
-        let mut instances = 0;
-        for number in 0..graph.layers.len() {
-            let layer = graph.layer(LayerId(number as u32));
-            if matches!(&layer.kind, LayerKind::Block(name) if *name == block.name) {
-                graph.layers[number].checkpointed = true;
-                instances += 1;
-            }
-        }
-        if instances < 2 {
-            return None;
-        }
-        let (liveness, dtypes) = (facts.liveness(), facts.dtypes());
-        let saved = Saved::of(&graph, liveness, dtypes, facts.storages());
-        let after = memory(facts, &graph, context.run, &saved).total;
-        Some((
-            format!("`[train] checkpoint = [\"{}\"]`", block.name),
-            after,
-        ))
-    });
-    blocks.min_by_key(|&(_, after)| after)
-}
-
-/// Half the micro-batch.
-fn halved(context: &Context<'_>) -> Option<(String, Bytes)> {
-    let spec = context.spec;
-    let dim = spec.inputs.first()?.axes.first()?.clone()?;
-    let Number::Integer(size) = context.model.dims.get(&dim)? else {
-        return None;
-    };
-    let half = size / 2;
-    let free = spec
-        .dims
-        .entries
-        .iter()
-        .any(|d| d.name == dim && d.is_free());
-    if half < 1 || !free {
-        return None;
-    }
-    let mut sink = Sink::new();
-    let model = context
-        .model
-        .resized(spec, &[(dim.clone(), half)], &mut sink);
-    let after = Facts::new(spec, &model).memory().total;
-    let change = format!("`{dim} = {half}` and twice the accumulation");
-    (!sink.has_errors()).then_some((change, after))
 }

@@ -1,0 +1,57 @@
+//! What the formats for people say of estimates, levers and largest sizes: lines of cells.
+
+use crate::quantity::group;
+use crate::report::{EstimateRow, Interval, LargestRow, LeverRow, MemoryPart};
+
+/// What is estimated beside the tensors, and the sum with them: name, amount, from, to, how.
+pub(super) fn estimate_lines(memory: &MemoryPart) -> Vec<[String; 5]> {
+    let line = |name: &str, amount: &Interval, how: String| {
+        [
+            name.to_owned(),
+            amount.bytes.to_string(),
+            amount.low.to_string(),
+            amount.high.to_string(),
+            how,
+        ]
+    };
+    let of = |row: &EstimateRow| line(row.name, &row.amount, row.how.clone());
+    let mut lines: Vec<[String; 5]> = memory.estimates.iter().map(of).collect();
+    if !lines.is_empty() {
+        lines.push(line("total with tensors", &memory.total, String::new()));
+    }
+    lines
+}
+
+/// What would bring the memory down: change, amount, what is held then, what it costs.
+pub(super) fn lever_lines(memory: &MemoryPart) -> Vec<[String; 4]> {
+    let line = |lever: &LeverRow| {
+        let mut costs = Vec::new();
+        if lever.arithmetic.abs() >= 0.005 {
+            costs.push(format!("{:+.0} % FLOPs", 100.0 * lever.arithmetic));
+        }
+        if !lever.costs.is_empty() {
+            costs.push(lever.costs.to_owned());
+        }
+        [
+            lever.change.replace('`', ""),
+            format!("−{}", lever.saves),
+            lever.after.to_string(),
+            costs.join(", "),
+        ]
+    };
+    memory.levers.iter().map(line).collect()
+}
+
+/// The largest sizes that fit: dim, now, at most, and beside the most that the rest may take.
+pub(super) fn largest_lines(memory: &MemoryPart) -> Vec<[String; 4]> {
+    let number = |size: i64| group(u128::from(size.unsigned_abs()));
+    let line = |row: &LargestRow| {
+        [
+            row.dim.clone(),
+            number(row.size),
+            number(row.sure),
+            number(row.most),
+        ]
+    };
+    memory.largest.iter().map(line).collect()
+}
