@@ -5,10 +5,11 @@ use std::io::{ErrorKind, Write};
 use std::path::PathBuf;
 
 use super::console::Console;
+use super::open::{self, Contents};
 use super::specs::{Read, SpecArguments};
 use super::status::{Complaint, Status, Stop};
 use crate::export::spec::{self, Options};
-use crate::import::{FORMATS, Format};
+use crate::import::{FORMATS, Format, Opened};
 
 /// Write the spec of a model that another program wrote
 #[derive(Debug, clap::Args)]
@@ -45,6 +46,10 @@ impl Import {
             let help = "give --force to write over it, or name another file with -o";
             return Err(Complaint::new(message).help(help).into());
         }
+        let described = match open::file(&self.spec.path)? {
+            Contents::Import(Ok(Opened::Text(text))) if !self.flat => Some(text),
+            _ => None,
+        };
         let Read { spec, model } = match self.spec.read(console)? {
             Ok(read) => read,
             Err(status) => return Ok(status),
@@ -53,8 +58,13 @@ impl Import {
             name: spec.model.name.get().unwrap_or_default().to_string(),
             flat: self.flat,
         };
-        let text = spec::write(&model, &spec, &options)
-            .map_err(|error| Complaint::new(format!("`{name}` has no spec: {error}")))?;
+        let text = match described {
+            // The importer wrote a spec itself, for people.
+            Some(text) if self.spec.overlay.is_empty() => text.to_string(),
+            Some(_) => spec::rewrite(&spec),
+            None => spec::write(&model, &spec, &options)
+                .map_err(|error| Complaint::new(format!("`{name}` has no spec: {error}")))?,
+        };
         match &self.output {
             None => console.print(&text)?,
             Some(path) => self.write(path, &text)?,

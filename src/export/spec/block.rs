@@ -243,7 +243,12 @@ fn hint(fold: &Fold<'_>, group: &[usize]) -> String {
 }
 
 /// The text of a block.
-fn definition(name: &str, written: &Written, arguments: &[&str], fold: &Fold<'_>) -> String {
+pub(super) fn definition(
+    name: &str,
+    written: &Written,
+    arguments: &[&str],
+    fold: &Fold<'_>,
+) -> String {
     let names = &written.names;
     let mut text = format!("[blocks.{}]\n", key(name));
     let inputs = list(written.inputs.iter().map(|&id| quoted(names.tensor(id))));

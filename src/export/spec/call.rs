@@ -221,7 +221,14 @@ impl Calls<'_> {
             // One axis is the last one, which is normalised where nothing is said.
             let last = attribute.name == "normalized_shape"
                 && matches!(&value, AttributeValue::Integers(sizes) if sizes.len() == 1);
-            if !is_default(attribute, &value) && !last {
+            // Where a slice begins and ends if nothing is said.
+            let whole = node.op.name == "slice"
+                && matches!(
+                    (attribute.name, &value),
+                    ("start", AttributeValue::Integer(0))
+                        | ("end", AttributeValue::Integer(i64::MAX))
+                );
+            if !is_default(attribute, &value) && !last && !whole {
                 short.set(position, value);
             }
         }

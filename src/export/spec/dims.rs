@@ -58,7 +58,12 @@ impl Dims {
     pub fn of(graph: &Graph, open: &DimValues) -> Dims {
         let mut dims = Dims::default();
         for dim in candidates(graph, open) {
-            let found = [Guess::All, Guess::First, Guess::None]
+            // Axes of size one are put in and taken out everywhere.
+            let guesses = match dim.value {
+                1 => [Guess::None, Guess::First, Guess::All],
+                _ => [Guess::All, Guess::First, Guess::None],
+            };
+            let found = guesses
                 .into_iter()
                 .find_map(|guess| Walk::new(graph, &dim, guess).run());
             let Some((places, sizes)) = found else {
@@ -121,8 +126,11 @@ fn candidates(graph: &Graph, open: &DimValues) -> Vec<Dim> {
             .into_iter()
             .filter(|axis| taken.insert(*axis))
             .collect();
-        // A size of one is nearly always one for good.
-        if value > 1 && !axes.is_empty() && found.iter().all(|dim| dim.name != name) {
+        // But for the batch, a size of one is nearly always one for good.
+        if (value > 1 || name == "batch" && value > 0)
+            && !axes.is_empty()
+            && found.iter().all(|dim| dim.name != name)
+        {
             found.push(Dim { name, value, axes });
         }
     };

@@ -281,8 +281,8 @@ impl Writer<'_, '_> {
             _ => return None,
         };
         let before = match dim {
+            dim if dim == -1 || dim > 1 && dim == rank - 1 => "..., ".to_owned(),
             dim if (0..3).contains(&dim) => ":, ".repeat(dim as usize),
-            -1 => "..., ".to_owned(),
             dim if dim >= -rank && dim < 0 => ":, ".repeat((dim + rank) as usize),
             _ => return None,
         };

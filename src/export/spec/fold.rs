@@ -11,7 +11,7 @@ use super::names::Taken;
 use super::owned::parameter;
 use super::text::{Body, Line, Names, Number, Operand, Piece, TensorText, Value};
 use super::tree::{Item, Tree};
-use super::{block, formula};
+use super::{block, formula, sequence};
 use crate::graph::{Graph, NodeId, TensorId, TensorKind};
 
 /// Most lines of a region that is not written as a block when it stands in one place only.
@@ -34,6 +34,8 @@ pub(super) struct Written {
     pub names: Names,
     /// The names that are taken in it.
     pub taken: Taken,
+    /// The calls.
+    pub nodes: std::ops::Range<u32>,
     /// The block that it is an instance of, and the arguments; `None` where its lines belong to the
     /// region around it.
     pub block: Option<(String, Vec<(String, Number)>)>,
@@ -47,7 +49,10 @@ pub(super) struct Fold<'a> {
     pub last_use: Vec<u32>,
     /// By tensor: how often it is read.
     pub uses: Vec<u32>,
+    /// The regions of the tree, and behind them the repetitions of groups of lines.
     pub regions: Vec<Written>,
+    /// The blocks of groups of lines, by their text without a name.
+    pub sequences: FxHashMap<String, String>,
     /// The blocks, inner ones first.
     pub blocks: Vec<String>,
     pub block_names: Taken,
@@ -84,6 +89,7 @@ impl<'a> Fold<'a> {
             last_use,
             uses,
             regions: vec![Written::default(); tree.regions.len()],
+            sequences: FxHashMap::default(),
             blocks: Vec::new(),
             block_names: Taken::default(),
             reserved,
@@ -105,7 +111,12 @@ impl<'a> Fold<'a> {
         }
         for level in by_height {
             for &region in &level {
-                let written = self.write(region);
+                let mut written = self.write(region);
+                if !self.flat {
+                    sequence::fold(self, &mut written.lines);
+                }
+                self.boundary(region, &mut written);
+                self.name(region == 0, &mut written);
                 self.regions[region] = written;
             }
             block::decide(self, &level);
@@ -113,7 +124,10 @@ impl<'a> Fold<'a> {
     }
 
     fn write(&self, region: usize) -> Written {
-        let mut written = Written::default();
+        let mut written = Written {
+            nodes: self.tree.regions[region].nodes.clone(),
+            ..Written::default()
+        };
         for (number, hint) in &self.tree.regions[region].parameters {
             written
                 .parameters
@@ -124,8 +138,6 @@ impl<'a> Fold<'a> {
             self.by_reader(&mut written.lines);
             repeat(&mut written.lines, &self.last_use);
         }
-        self.boundary(region, &mut written);
-        self.name(region, &mut written);
         written
     }
 
@@ -249,7 +261,7 @@ impl<'a> Fold<'a> {
     }
 
     /// What the reader of a tensor calls it.
-    fn role(&self, line: &Line, position: usize, id: TensorId) -> &'static str {
+    pub fn role(&self, line: &Line, position: usize, id: TensorId) -> &'static str {
         let graph = self.graph();
         if let Some(&inner) = line.instances.first() {
             return self.regions[inner]
@@ -272,11 +284,11 @@ impl<'a> Fold<'a> {
     }
 
     /// Gives names to the tensors of a region.
-    fn name(&self, region: usize, written: &mut Written) {
+    pub fn name(&self, is_model: bool, written: &mut Written) {
         let graph = self.graph();
         let mut taken = self.reserved.clone();
         let mut names = Names::default();
-        if region == 0 {
+        if is_model {
             for (name, id) in &graph.inputs {
                 names.tensors.insert(*id, taken.unique(name));
             }
@@ -296,7 +308,7 @@ impl<'a> Fold<'a> {
         }
         let last = written.lines.len().saturating_sub(1);
         for (at, line) in written.lines.iter().enumerate() {
-            let nameless = region > 0
+            let nameless = !is_model
                 && at == last
                 && matches!(line.body, Body::Formula(_))
                 && written.outputs == line.outputs;
@@ -347,13 +359,12 @@ impl<'a> Fold<'a> {
         let (mut lines, mut names) = (lines, names);
         let mut path = String::new();
         loop {
-            let at = lines.iter().position(|line| match (owner, home) {
-                (Some(owner), _) => line.nodes.contains(&owner.0),
-                (None, Some(&home)) => line
+            let at = lines.iter().position(|line| match owner {
+                Some(owner) => line.nodes.contains(&owner.0),
+                None => line
                     .instances
                     .iter()
-                    .any(|&one| self.tree.is_inside(home, one)),
-                (None, None) => false,
+                    .any(|&one| self.holds(one, *home.unwrap_or(&0))),
             })?;
             let line = &lines[at];
             path.push_str(names.lines.get(at)?.as_ref()?.first()?);
@@ -365,12 +376,10 @@ impl<'a> Fold<'a> {
                 path.push_str(name);
                 return Some(path);
             }
-            let holds = |&&one: &&usize| match (owner, home) {
-                (Some(owner), _) => self.tree.regions[one].nodes.contains(&owner.0),
-                (None, Some(&home)) => self.tree.is_inside(home, one),
-                (None, None) => false,
-            };
-            let repetition = line.instances.iter().position(|one| holds(&one))?;
+            let repetition = line.instances.iter().position(|&one| match owner {
+                Some(owner) => self.regions[one].nodes.contains(&owner.0),
+                None => self.holds(one, *home.unwrap_or(&0)),
+            })?;
             if line.repeat > 1 {
                 path.push_str(&format!("{repetition}."));
             }
@@ -380,6 +389,17 @@ impl<'a> Fold<'a> {
                 return Some(path);
             }
             (lines, names) = (&inner.lines, &inner.names);
+        }
+    }
+
+    /// Whether a region of the tree stands in a written one.
+    fn holds(&self, written: usize, region: usize) -> bool {
+        match written < self.tree.regions.len() {
+            true => self.tree.is_inside(region, written),
+            false => self.regions[written]
+                .lines
+                .iter()
+                .any(|line| line.instances.iter().any(|&one| self.holds(one, region))),
         }
     }
 

@@ -13,6 +13,7 @@ mod formula;
 mod names;
 mod owned;
 mod run;
+mod sequence;
 mod text;
 mod tree;
 
@@ -75,6 +76,11 @@ pub fn write(model: &Model, beside: &Spec, options: &Options) -> Result<String, 
     let mut text = document(&fold, model, options);
     text.push_str(&run::tables(&beside.document));
     Ok(text)
+}
+
+/// Writes a spec that was read once more, with everything that was laid over it. `O(size)`.
+pub fn rewrite(spec: &Spec) -> String {
+    run::rewritten(&spec.document)
 }
 
 fn check(graph: &Graph) -> Result<(), ExportError> {

@@ -31,6 +31,62 @@ pub(super) fn tables(document: &Document) -> String {
     text
 }
 
+/// A whole document, as it is once other tables are laid over it; its comments are left out.
+pub(super) fn rewritten(document: &Document) -> String {
+    let mut text = String::new();
+    let root = document.root();
+    for entry in root.entries() {
+        let node = entry.value();
+        let layers = entry.key() == "layers" && node.as_array().is_some();
+        if node.as_table().is_none() && !layers {
+            text.push_str(&format!("{} = {}\n", key(entry.key()), value(node)));
+        }
+    }
+    for entry in root.entries() {
+        let name = key(entry.key());
+        match (entry.value().as_table(), entry.value().as_array()) {
+            (Some(blocks), _) if entry.key() == "blocks" => {
+                for block in blocks.entries() {
+                    text.push_str(&format!("\n[blocks.{}]\n", key(block.key())));
+                    for entry in block
+                        .value()
+                        .as_table()
+                        .iter()
+                        .flat_map(|table| table.entries())
+                    {
+                        let value = match entry.value().as_array() {
+                            Some(layers) if entry.key() == "layers" => {
+                                let lines = layers.iter().map(|one| format!("  {},\n", value(one)));
+                                format!("[\n{}]", lines.collect::<String>())
+                            }
+                            _ => value(entry.value()),
+                        };
+                        text.push_str(&format!("{} = {value}\n", key(entry.key())));
+                    }
+                }
+            }
+            (Some(table), _) => {
+                text.push_str(&format!("\n[{name}]\n"));
+                for entry in table.entries() {
+                    let value = value(entry.value());
+                    text.push_str(&format!("{} = {value}\n", key(entry.key())));
+                }
+            }
+            (None, Some(layers)) if entry.key() == "layers" => {
+                for layer in layers.iter() {
+                    text.push_str("\n[[layers]]\n");
+                    for entry in layer.as_table().iter().flat_map(|table| table.entries()) {
+                        let value = value(entry.value());
+                        text.push_str(&format!("{} = {value}\n", key(entry.key())));
+                    }
+                }
+            }
+            _ => {}
+        }
+    }
+    text
+}
+
 /// A value in one line. Documents are read with a limit to how deep they nest.
 fn value(node: NodeRef<'_>) -> String {
     if let Some(text) = node.as_str() {
