@@ -50,17 +50,20 @@ def load(path, device):
             return torch.nn.Parameter(made, requires_grad=tensor.requires_grad)
         return made
 
+    # A tied weight stands here under each of its names, and all calls read it by one of them. The
+    # others, which nothing reads, must not take memory of their own.
+    nodes = {node.name: node for node in program.graph.nodes}
+    owned = program.graph_signature.inputs_to_parameters
+    read = {path for name, path in owned.items() if nodes[name].users}
     state = program.state_dict
-    # Tied parameters are views of one storage, and must be one parameter again.
-    groups = {}
-    for name, tensor in state.items():
-        place = (tensor.untyped_storage()._cdata, tensor.storage_offset(), tensor.shape)
-        groups.setdefault(place, []).append(name)
-    parameters = set(program.graph_signature.parameters)
-    for names in groups.values():
-        made = real(state[names[0]])
-        for name in names:
-            state[name] = made
+    kinds = {(path.rpartition(".")[2], state[path].shape) for path in read}
+    for path, tensor in state.items():
+        tied = path in owned.values() and path not in read
+        if tied and (path.rpartition(".")[2], tensor.shape) in kinds:
+            nothing = torch.zeros(1, dtype=tensor.dtype, device=device).expand(tensor.shape)
+            state[path] = torch.nn.Parameter(nothing, requires_grad=False)
+        else:
+            state[path] = real(tensor)
     for name, constant in list(program.constants.items()):
         if isinstance(constant, torch.Tensor):
             program.constants[name] = real(constant)
@@ -68,18 +71,10 @@ def load(path, device):
     program = move_to_device_pass(program, str(device))
     inputs = []
     for name in program.graph_signature.user_inputs:
-        node = next(node for node in program.graph.nodes if node.name == name)
-        value = node.meta["val"]
+        value = nodes[name].meta["val"]
         sizes = [int(size) for size in value.shape]
         inputs.append(torch.zeros(sizes, dtype=value.dtype, device=device))
-    module = program.module()
-    for names in groups.values():
-        for alias in names[1:]:
-            path, _, name = alias.rpartition(".")
-            tied = module.get_parameter(names[0]) if names[0] in parameters else None
-            if tied is not None:
-                setattr(module.get_submodule(path), name, tied)
-    return module, inputs
+    return program.module(), inputs
 
 
 def optimizer_of(parameters, arguments):
