@@ -24,7 +24,8 @@ impl CapacityRenderer for Html {
     fn to_text(&self, report: &CapacityReport, _layout: Layout) -> String {
         // The report holds strings, numbers and lists only, so it always has a JSON form.
         let report = serde_json::to_string(report).unwrap_or_default();
-        let mut page = String::with_capacity(PAGE.len() + STYLE.len() + SCRIPT.len() + report.len());
+        let mut page =
+            String::with_capacity(PAGE.len() + STYLE.len() + SCRIPT.len() + report.len());
         let mut rest = PAGE;
         // In one pass: what is put in is not searched for further places.
         while let Some((before, after)) = rest.split_once("{{") {
@@ -50,6 +51,21 @@ fn inert(json: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// The page holds the very report, its style and its script, and fetches nothing.
+    #[test]
+    fn the_page_holds_the_report() {
+        let report = crate::render::capacity::tests::report();
+        let page = Html.to_text(&report, Layout::default());
+        let (_, rest) = page.split_once("id=\"report\">").unwrap();
+        let (json, _) = rest.split_once("</script>").unwrap();
+        let held: serde_json::Value = serde_json::from_str(json).unwrap();
+        assert_eq!(held, serde_json::to_value(&report).unwrap());
+        assert!(page.contains(SCRIPT.trim_end()) && page.contains(STYLE.trim_end()));
+        for reference in ["src=", "href=", "@import", "url(", "://", "{{"] {
+            assert!(!page.contains(reference), "the page has `{reference}`");
+        }
+    }
 
     /// Guards against a layer's name that ends the element in which the report stands.
     #[test]

@@ -47,6 +47,7 @@
     ["backward", flops(report.flops.backward)],
     ["peak of a step", memory.peak && bytes(memory.peak.bytes)],
     ["reserved by the allocator", memory.reserved && bytes(memory.reserved.bytes)],
+    ["held", memory.held && bytes(memory.held)],
     ["total", memory.total.low !== undefined && memory.total.low !== memory.total.high
       ? `${bytes(memory.total.low)} to ${bytes(memory.total.high)}`
       : bytes(memory.total.bytes)],
@@ -349,9 +350,15 @@
   section($("more"), "What one device holds", ["part", "bytes", "", "how"], bars(memory.parts), [1], "bars");
   section($("more"), "Kept for the backward pass by", ["layer", "bytes", "share"],
     memory.owners.map((o) => [o.instances > 1 ? `${o.path} ×${o.instances}` : o.path, bytes(o.bytes),
-      share(o.bytes, memory.total.bytes)]), [1, 2]);
-  section($("more"), "What would take less", ["lever", "saves", "costs"],
-    (memory.levers || []).map((l) => [l.name, bytes(l.saves), l.costs || ""]), [1]);
+      share(o.bytes, memory.held || memory.total.bytes)]), [1, 2]);
+  section($("more"), "Estimated beside the tensors", ["what", "bytes", "from", "to", "how"],
+    (memory.estimates || []).map((e) => [e.name, bytes(e.bytes), bytes(e.low), bytes(e.high),
+      `${e.how} (${e.source})`]), [1, 2, 3]);
+  section($("more"), "What would take less", ["change", "saves", "then", "FLOPs", "costs"],
+    (memory.levers || []).map((l) => [l.change, bytes(l.saves), bytes(l.after),
+      l.arithmetic ? `${(100 * l.arithmetic).toFixed(0)} %` : "", l.costs]), [1, 2, 3]);
+  section($("more"), "The largest sizes that fit", ["dim", "now", "surely", "at most"],
+    (memory.largest || []).map((l) => [l.dim, count(l.size), count(l.sure), count(l.most)]), [1, 2, 3]);
   $("more").append(element("p", { class: "faint" }, `Not in the total: ${memory.leaves_out}.`));
 
   const rows = report.layers.map((layer) => [layer.path, layer.op,
