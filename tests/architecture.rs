@@ -50,7 +50,7 @@ const LAYERS: [(&str, &[&str]); 17] = [
     (
         "import",
         &[
-            "diag", "graph", "lower", "ops", "quantity", "source", "spec", "tensor",
+            "diag", "formula", "graph", "lower", "ops", "quantity", "source", "spec", "tensor",
         ],
     ),
     (

@@ -7,7 +7,7 @@ use std::io::{Cursor, Read, Write};
 use std::path::Path;
 
 use plimsoll::diag::Sink;
-use plimsoll::engine::{Loaded, Overlay, load};
+use plimsoll::engine::{Loaded, Overlay, add_import, load, load_import, read};
 use plimsoll::facts::Facts;
 use plimsoll::import::{Agreement, Format, ImportError, Imported, Opened};
 use plimsoll::report::CapacityReport;
@@ -177,6 +177,65 @@ fn unknown_ops_are_opaque_and_counted() {
     let whole = import(&file("mlp_deep.pt2")).unwrap();
     let whole = CapacityReport::of(&Facts::new(&spec, &whole.model));
     assert_eq!(report.flops.forward, whole.flops.forward);
+}
+
+/// Of two branches the dearer one is counted, of a loop over elements every pass, and of one whose
+/// length depends on the values a single pass.
+#[test]
+fn loops_and_branches_keep_their_bodies() {
+    let forward = |name: &str| {
+        let imported = import(&file(name)).unwrap();
+        assert_eq!(imported.agreement.opaque, 0, "{name}");
+        let spec = spec(&[]);
+        Facts::new(&spec, &imported.model).cost().forward.get()
+    };
+    let linear = |inner: u128, outer: u128| 2 * 4 * inner * outer;
+    // linear(32, 32), or linear(32, 128) and linear(128, 32).
+    assert_eq!(forward("cond.pt2"), 2 * linear(32, 128));
+    // Two of linear(32, 32) for each of ten steps.
+    assert_eq!(forward("scan.pt2"), 10 * 2 * linear(32, 32));
+    assert_eq!(forward("while_loop.pt2"), linear(32, 32));
+}
+
+/// A size that the program leaves open is a dim, within the range that it was exported for.
+#[test]
+fn open_sizes_are_dims() {
+    let format = Format::of("model.pt2").unwrap();
+    let opened = (format.open)(&mut Cursor::new(file("open_batch.pt2")));
+    let forward = |size: i64| {
+        let mut sources = Sources::default();
+        let file = add_import("model.pt2", opened.as_ref(), &mut sources);
+        let Ok(Opened::Program(program)) = &opened else {
+            panic!("not a program")
+        };
+        let dims = program.dims();
+        assert_eq!((dims.len(), dims[0].size, dims[0].range), (1, 4, (2, 64)));
+        let overlay = Overlay {
+            assignments: vec![format!("dims.{}={size}", dims[0].name)],
+            ..Overlay::default()
+        };
+        let loaded = load_import(
+            file,
+            opened.as_ref(),
+            &mut sources,
+            &overlay,
+            &mut |_: &str| Err(String::new()),
+        );
+        let mut sink = Sink::new();
+        let (spec, model) = read(loaded, &mut sink);
+        match sink.findings() {
+            [] => Ok(Facts::new(&spec, &model).cost().forward.get()),
+            findings => Err(findings[0].message.clone()),
+        }
+    };
+    let once = forward(4).unwrap();
+    assert_eq!(once, 2 * 4 * (2 * 32 * 128 + 32 * 10));
+    assert_eq!(forward(64), Ok(16 * once));
+    let message = forward(65).unwrap_err();
+    assert!(
+        message.ends_with("is 65, and the program was exported for 2 to 64"),
+        "{message}"
+    );
 }
 
 /// A mapping is only believed if the shapes are those that the program states.

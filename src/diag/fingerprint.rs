@@ -19,7 +19,16 @@ pub fn assign(findings: &mut [Finding], sources: &Sources) {
         finding
             .span
             .and_then(|span| sources.get(span.file))
-            .map(|file| file.portable_name())
+            .map(|file| match file.is_code() {
+                // Where a library lies is a matter of the machine.
+                true => file
+                    .portable_name()
+                    .rsplit('/')
+                    .next()
+                    .map(str::to_owned)
+                    .unwrap_or_default(),
+                false => file.portable_name(),
+            })
             .unwrap_or_default()
     };
     let files: Vec<String> = findings.iter().map(file).collect();

@@ -295,7 +295,7 @@ fn fetch_base(
 }
 
 /// `path`, counted from the folder of `file`, with `.` and `..` resolved as far as they go.
-fn join(file: &str, path: &str) -> String {
+pub(super) fn join(file: &str, path: &str) -> String {
     if path.starts_with('/') {
         return path.to_owned();
     }

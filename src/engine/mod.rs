@@ -6,11 +6,14 @@
 mod levels;
 mod load;
 mod suppress;
+mod traces;
 
 use rustc_hash::FxHashMap;
 
 pub use levels::{LevelOverride, Levels};
 pub use load::{Fetch, Layer, Loaded, Origin, Overlay, add_import, load, load_import};
+
+pub use traces::place_traces;
 
 use crate::device::Catalogue;
 use crate::diag::{Finding, Sink, fingerprint, order};

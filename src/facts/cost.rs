@@ -22,6 +22,19 @@ pub struct NodeCost {
     pub written: u64,
 }
 
+impl NodeCost {
+    /// What it costs to make the call so often.
+    fn times(self, times: u64) -> NodeCost {
+        NodeCost {
+            forward: self.forward.saturating_mul(times.into()),
+            backward: self.backward.saturating_mul(times.into()),
+            other: self.other.saturating_mul(times.into()),
+            read: self.read.saturating_mul(times),
+            written: self.written.saturating_mul(times),
+        }
+    }
+}
+
 /// What a model costs.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Cost {
@@ -67,6 +80,7 @@ impl Cost {
                 cost.trainable += elements;
             }
         }
+        let runs = graph.runs();
         cost.nodes.reserve(graph.dag.node_count());
         for (id, node) in graph.nodes() {
             if !graph.is_known(node) {
@@ -74,7 +88,10 @@ impl Cost {
                 cost.nodes.push(NodeCost::default());
                 continue;
             }
-            let one = node_cost(graph, id);
+            let mut one = node_cost(graph, id);
+            if let Some(times) = runs.as_ref().and_then(|runs| runs.get(id.0 as usize)) {
+                one = one.times(*times);
+            }
             cost.forward += Flops(one.forward);
             cost.backward += Flops(one.backward);
             cost.other_forward += Flops(one.other);

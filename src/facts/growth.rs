@@ -120,7 +120,10 @@ impl Growth {
         let base = Sample::of(facts);
         let measured = |dim| measure(facts.spec, facts.model, &base, dim);
         Growth {
-            dims: dims(facts.spec).into_iter().filter_map(measured).collect(),
+            dims: dims(facts.spec, facts.model)
+                .into_iter()
+                .filter_map(measured)
+                .collect(),
         }
     }
 
@@ -133,7 +136,10 @@ impl Growth {
 }
 
 /// The free dims that the shapes of the inputs rest on.
-pub(super) fn dims(spec: &Spec) -> Vec<SmolStr> {
+pub(super) fn dims(spec: &Spec, model: &Model) -> Vec<SmolStr> {
+    if let Some(blueprint) = &model.blueprint {
+        return blueprint.dims();
+    }
     let mut dims: Vec<SmolStr> = Vec::new();
     let named = spec.inputs.iter().flat_map(|input| &input.axes).flatten();
     for name in named {

@@ -5,8 +5,8 @@ use smallvec::{SmallVec, smallvec};
 use smol_str::SmolStr;
 
 use super::{
-    DefinitionId, Graph, Layer, LayerId, LayerKind, Node, NodeId, Parameter, Tensor, TensorId,
-    TensorKind, Use,
+    DefinitionId, Graph, Layer, LayerId, LayerKind, Node, NodeId, Parameter, Region, Runs, Tensor,
+    TensorId, TensorKind, Use,
 };
 use crate::ops::{
     Argument, AttributeValue, Attributes, Call, Expander, Init, Op, OpError, Outputs, TensorHandle,
@@ -228,6 +228,11 @@ impl Builder {
                 self.graph.parameters[index as usize].uses += 1;
             }
         }
+    }
+
+    /// Says how often some calls are made; regions may stand in each other.
+    pub fn region(&mut self, nodes: std::ops::Range<u32>, runs: Runs) {
+        self.graph.regions.push(Region { nodes, runs });
     }
 
     /// Marks a layer as recomputed in the backward pass.

@@ -10,4 +10,4 @@ mod node;
 
 pub use builder::{Builder, Limits, Made};
 pub use layer::{DefinitionId, Layer, LayerId, LayerKind};
-pub use node::{Graph, Node, NodeId, Parameter, Tensor, TensorId, TensorKind, Use};
+pub use node::{Graph, Node, NodeId, Parameter, Region, Runs, Tensor, TensorId, TensorKind, Use};

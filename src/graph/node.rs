@@ -126,13 +126,63 @@ pub struct Graph {
     pub outputs: Vec<TensorId>,
     /// The layers, parents before their children.
     pub layers: Vec<Layer>,
+    /// Calls that a run of the model makes more or less often than once.
+    pub regions: Vec<Region>,
     /// Whether the model is in training mode.
     pub training: bool,
     /// Whether attention runs as one fused kernel.
     pub fused_attention: bool,
 }
 
+/// Calls that stand in a loop or in one of two branches.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Region {
+    /// The numbers of the nodes.
+    pub nodes: std::ops::Range<u32>,
+    /// How often they are called.
+    pub runs: Runs,
+}
+
+/// How often the calls of a region are made.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Runs {
+    /// So many times.
+    Times(u64),
+    /// As often as the values say: a loop, of which one pass is counted.
+    Loop,
+    /// Depending on the values: the dearer of two branches, which is counted.
+    Branch,
+    /// Depending on the values: the cheaper branch, which is not.
+    OtherBranch,
+}
+
+impl Runs {
+    /// How often the calls are counted.
+    pub fn counted(self) -> u64 {
+        match self {
+            Runs::Times(times) => times,
+            Runs::Loop | Runs::Branch => 1,
+            Runs::OtherBranch => 0,
+        }
+    }
+}
+
 impl Graph {
+    /// How often each call is counted; `None` where all are once. `O(nodes of all regions)`.
+    pub fn runs(&self) -> Option<Vec<u64>> {
+        if self.regions.is_empty() {
+            return None;
+        }
+        let mut runs = vec![1u64; self.dag.node_count()];
+        for region in &self.regions {
+            let nodes = region.nodes.start as usize..region.nodes.end as usize;
+            for times in runs.get_mut(nodes).unwrap_or_default() {
+                *times = times.saturating_mul(region.runs.counted());
+            }
+        }
+        Some(runs)
+    }
+
     /// All node numbers, in topological order.
     pub fn node_ids(&self) -> impl ExactSizeIterator<Item = NodeId> + use<> {
         (0..self.dag.node_count() as u32).map(NodeId)

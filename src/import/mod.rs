@@ -108,6 +108,11 @@ impl Blueprint for Arc<dyn Program> {
             }
         }
     }
+
+    fn dims(&self) -> Vec<SmolStr> {
+        let dims = Program::dims(self.as_ref()).into_iter();
+        dims.map(|dim| dim.name).collect()
+    }
 }
 
 /// A model that was imported.

@@ -13,6 +13,7 @@ mod index;
 mod layer;
 mod model;
 mod scope;
+mod trace;
 mod value;
 
 use rustc_hash::{FxHashMap, FxHashSet};
@@ -32,6 +33,7 @@ use crate::tensor::{Dtype, Shape, TensorType};
 
 pub use model::{Blueprint, Model, Place};
 use scope::{Binding, Scope};
+pub use trace::{Trace, Traces};
 pub(crate) use value::is_module;
 
 /// How deep blocks may stand in blocks.
@@ -74,6 +76,7 @@ pub fn lower(spec: &Spec, overrides: &[(SmolStr, i64)], sink: &mut Sink) -> Mode
         dims,
         dtype,
         places: Vec::new(),
+        traces: Traces::default(),
         blueprint: None,
     }
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use smol_str::SmolStr;
 
-use super::lower;
+use super::{Traces, lower};
 use crate::diag::Sink;
 use crate::graph::{DefinitionId, Graph, LayerId, NodeId};
 use crate::source::Span;
@@ -24,6 +24,8 @@ pub struct Model {
     pub dtype: Dtype,
     /// For an imported model, the path of each definition: the spec has none of them.
     pub places: Vec<String>,
+    /// For an imported model, the lines of the program that its calls were written in.
+    pub traces: Traces,
     /// For an imported model, what builds it again at other sizes.
     pub blueprint: Option<Arc<dyn Blueprint>>,
 }
@@ -32,6 +34,9 @@ pub struct Model {
 pub trait Blueprint: Debug + Send + Sync {
     /// Builds the model, with some free dims set to other numbers. The sink gets what is wrong.
     fn lower(&self, spec: &Spec, overrides: &[(SmolStr, i64)], sink: &mut Sink) -> Model;
+
+    /// The names of the dims that the sizes of its inputs rest on.
+    fn dims(&self) -> Vec<SmolStr>;
 }
 
 /// A place in a spec: its symbol, and the bytes that it stands for.
@@ -57,13 +62,13 @@ impl Model {
         let definition = self.graph.layer(layer).definition;
         Place {
             path: self.definition_path(spec, definition),
-            span: definition_span(spec, definition),
+            span: definition_span(spec, definition).or(self.traces.definition(definition)),
         }
     }
 
     /// The place of a call: its sub-expression in a formula, or the op of its layer.
-    pub fn node_place(&self, spec: &Spec, node: NodeId) -> Place {
-        let node = self.graph.node(node);
+    pub fn node_place(&self, spec: &Spec, id: NodeId) -> Place {
+        let node = self.graph.node(id);
         let definition = self.graph.layer(node.layer).definition;
         let body = spec
             .definitions
@@ -71,7 +76,7 @@ impl Model {
             .map(|layer| layer.body_span);
         Place {
             path: self.definition_path(spec, definition),
-            span: node.span.or(body),
+            span: node.span.or(body).or(self.traces.node(id)),
         }
     }
 

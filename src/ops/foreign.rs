@@ -8,7 +8,7 @@ use smallvec::smallvec;
 use super::definition::{
     Attribute, BASE, Default, attribute, no_work, operand, optional, variadic,
 };
-use super::{AttributeKind, Call, Op, OpError, Operand, Outputs};
+use super::{AttributeKind, Call, Op, OpError, Operand, Outputs, Saved, Work};
 use crate::tensor::{Interval, Shape, TensorType};
 
 /// The name of the op of which nothing is known but the types of its outputs.
@@ -41,6 +41,34 @@ pub static OPS: &[Op] = &[
         ..BASE
     },
     Op {
+        name: "elementwise",
+        summary: "a function of corresponding elements that has no entry of its own",
+        // One operation for each element that is made.
+        work: |call| Work::other(call.output().map_or(0, |ty| ty.shape.elements().into())),
+        saved: save_floats,
+        ..FOREIGN
+    },
+    Op {
+        name: "summarised",
+        summary: "values of all elements of the operands together, by a function that has no entry of its own",
+        // One operation for each element that is read.
+        work: |call| {
+            let read = (0..call.arguments.len()).filter_map(|at| call.argument(at));
+            Work::other(
+                read.map(|operand| u128::from(operand.ty.shape.elements()))
+                    .sum(),
+            )
+        },
+        saved: save_floats,
+        ..FOREIGN
+    },
+    Op {
+        name: "rearranged",
+        summary: "elements of the operands in another order or shape, by a function that has no entry of its own",
+        work: no_work,
+        ..FOREIGN
+    },
+    Op {
         name: "overwritten",
         summary: "the input, with some of its elements replaced by elements of value",
         operands: OVERWRITTEN,
@@ -49,6 +77,41 @@ pub static OPS: &[Op] = &[
         ..BASE
     },
 ];
+
+/// An op of which another program states the type.
+const FOREIGN: Op = Op {
+    operands: &[variadic("inputs")],
+    attributes: &[
+        attribute(
+            "size",
+            AttributeKind::Integers,
+            Default::Required,
+            "the shape of the output",
+        )
+        .or(&["shape"]),
+        attribute(
+            "dtype",
+            AttributeKind::Dtype,
+            Default::None,
+            "the element type of the output",
+        ),
+        TARGET,
+    ],
+    infer: stated,
+    ..BASE
+};
+
+/// The operands that a gradient may need: those with fractions.
+fn save_floats(call: &Call, saved: &mut Saved) {
+    for at in 0..call.arguments.len() {
+        if call
+            .argument(at)
+            .is_some_and(|operand| operand.ty.dtype.is_float())
+        {
+            saved.argument(call, at);
+        }
+    }
+}
 
 /// The name that another program gives the op.
 const TARGET: Attribute = attribute(
@@ -63,7 +126,7 @@ const OVERWRITTEN: &[Operand] = &[operand("input"), optional("value")];
 fn stated(call: &Call) -> Result<Outputs, OpError> {
     let given = call
         .integers("size")
-        .ok_or_else(|| OpError::new("`opaque` needs `size`").attribute("size"))?;
+        .ok_or_else(|| OpError::new("the op needs `size`").attribute("size"))?;
     let sizes: Option<Shape> = given.iter().map(|&n| u64::try_from(n).ok()).collect();
     let shape = sizes.ok_or_else(|| {
         OpError::new(format!("`size` is {given:?}, and a size is below 0")).attribute("size")
@@ -91,6 +154,9 @@ mod tests {
         check(&[
             ("opaque([2, 3], size=[4, 5])", "float32 [4, 5]"),
             ("opaque(size=[4], dtype=int64)", "int64 [4]"),
+            ("elementwise([2, 3], size=[2, 3])", "float32 [2, 3]"),
+            ("summarised([2, 3], size=[], dtype=int64)", "int64 []"),
+            ("rearranged([2, 3], size=[3, 2])", "float32 [3, 2]"),
             ("overwritten([2, 3], [3])", "float32 [2, 3]"),
         ]);
     }

@@ -21,6 +21,8 @@ pub enum Init {
     Uniform(f64, f64),
     /// One value everywhere.
     Constant(f64),
+    /// Something that is not written down: the weight of an imported model.
+    Unknown,
 }
 
 impl Init {
@@ -38,9 +40,9 @@ impl Init {
         "ones",
     ];
 
-    /// Mean and variance of the elements of a weight of that shape. Fan-in is the product of all
+    /// Mean and variance of the elements of a weight of that shape, if they are known. Fan-in is the product of all
     /// axes but the first, fan-out of all but the second, as in `torch.nn.init`.
-    pub fn moments(self, shape: &Shape) -> Moments {
+    pub fn moments(self, shape: &Shape) -> Option<Moments> {
         let sizes = shape.sizes();
         let product = |skip: usize| {
             sizes
@@ -60,7 +62,7 @@ impl Init {
         } else {
             product(1)
         };
-        match self {
+        Some(match self {
             Init::FanIn(fan) => Moments::new(0.0, 1.0 / (3.0 * (fan.max(1)) as f64)),
             Init::Kaiming => Moments::new(0.0, 2.0 / fan_in.max(1.0)),
             Init::Xavier => Moments::new(0.0, 2.0 / (fan_in + fan_out).max(1.0)),
@@ -71,6 +73,7 @@ impl Init {
             Init::Normal(mean, deviation) => Moments::new(mean, deviation * deviation),
             Init::Uniform(low, high) => Moments::uniform(low, high),
             Init::Constant(value) => Moments::constant(value),
-        }
+            Init::Unknown => return None,
+        })
     }
 }

@@ -44,6 +44,7 @@ mod embedding;
 mod extreme;
 pub mod foreign;
 mod fourier;
+mod grouped;
 mod heads;
 mod image;
 mod index;

@@ -26,6 +26,7 @@ pub static FAMILIES: &[(&str, &[Op])] = &[
     ("extreme", super::extreme::OPS),
     ("foreign", super::foreign::OPS),
     ("fourier", super::fourier::OPS),
+    ("grouped", super::grouped::OPS),
     ("heads", super::heads::OPS),
     ("image", super::image::OPS),
     ("index", super::index::OPS),

@@ -37,7 +37,8 @@ fn line(finding: &Finding, sources: &Sources, out: &mut dyn Write) -> fmt::Resul
     }
     let (level, rule) = (finding.level, finding.rule);
     write!(out, "{level}[{rule}] {}", one_line(&finding.message))?;
-    if file.is_none() && !finding.path.is_empty() {
+    let is_spec = file.is_some_and(|(_, file)| !file.is_code());
+    if !is_spec && !finding.path.is_empty() {
         write!(out, " (at {})", one_line(&finding.path))?;
     }
     if finding.instances > 1 {

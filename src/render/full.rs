@@ -47,7 +47,7 @@ impl Renderer for Full {
             for line in frame.lines() {
                 writeln!(out, "{}", line.trim_end())?;
             }
-            for (name, text) in notes(finding) {
+            for (name, text) in notes(finding, &sources) {
                 let name = paint(layout, "36", &name);
                 writeln!(out, "  {name} {}", visible::one_line(&text))?;
             }
@@ -82,11 +82,12 @@ fn paint(layout: Layout, code: &str, text: &str) -> String {
     }
 }
 
-/// What stands below the frame: where it is if there is no frame, how sure it is, how to mend it.
-fn notes(finding: &Finding) -> Vec<(String, String)> {
+/// What stands below the frame: where it is if the frame does not tell, how sure it is, how to mend it.
+fn notes(finding: &Finding, sources: &Sources) -> Vec<(String, String)> {
     let mut notes = Vec::new();
     let mut note = |name: &str, text: String| notes.push((name.to_owned(), text));
-    if finding.span.is_none() && !finding.path.is_empty() {
+    let file = finding.span.and_then(|span| sources.get(span.file));
+    if file.is_none_or(SourceFile::is_code) && !finding.path.is_empty() {
         note("at:", finding.path.clone());
     }
     if let Some(fix) = &finding.fix {

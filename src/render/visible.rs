@@ -5,7 +5,7 @@
 
 use std::borrow::Cow;
 
-use crate::source::{SourceFile, Sources};
+use crate::source::Sources;
 
 fn is_harmful(character: char) -> bool {
     let turns_direction = matches!(
@@ -69,7 +69,7 @@ pub(super) fn sources(sources: &Sources) -> Sources {
         let name = lines(file.name());
         match (same_length(file.text()), name) {
             (Cow::Borrowed(_), Cow::Borrowed(_)) => clean.add(file.clone()),
-            (text, name) => clean.add(SourceFile::new(name.as_ref(), text.as_ref())),
+            (text, name) => clean.add(file.rewritten(name.as_ref(), text.as_ref())),
         };
     }
     clean

@@ -16,6 +16,19 @@ pub struct SourceFile {
     name: Arc<str>,
     text: Arc<str>,
     line_starts: OnceLock<Arc<[u32]>>,
+    kind: Kind,
+}
+
+/// What a text is to the user.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+enum Kind {
+    /// What is checked.
+    #[default]
+    Spec,
+    /// The program that an imported model was written in.
+    Code,
+    /// Single lines of such a program, which itself is not at hand.
+    Excerpt,
 }
 
 /// A position as people count: both from 1, columns in Unicode code points.
@@ -34,6 +47,36 @@ impl SourceFile {
             name: name.into(),
             text: text.into(),
             line_starts: OnceLock::new(),
+            kind: Kind::Spec,
+        }
+    }
+
+    /// The program that an imported model was written in. It is shown, and never changed.
+    pub fn code(name: impl Into<Arc<str>>, text: impl Into<Arc<str>>) -> SourceFile {
+        SourceFile {
+            kind: Kind::Code,
+            ..SourceFile::new(name, text)
+        }
+    }
+
+    /// Such a program of which only some lines are known; the others are empty in the text.
+    pub fn excerpt(name: impl Into<Arc<str>>, text: impl Into<Arc<str>>) -> SourceFile {
+        SourceFile {
+            kind: Kind::Excerpt,
+            ..SourceFile::new(name, text)
+        }
+    }
+
+    /// Whether it is the program that an imported model was written in.
+    pub fn is_code(&self) -> bool {
+        self.kind != Kind::Spec
+    }
+
+    /// The same file with another name and text.
+    pub fn rewritten(&self, name: impl Into<Arc<str>>, text: impl Into<Arc<str>>) -> SourceFile {
+        SourceFile {
+            kind: self.kind,
+            ..SourceFile::new(name, text)
         }
     }
 
@@ -118,14 +161,19 @@ impl SourceCode for SourceFile {
             return Err(MietteError::OutOfBounds);
         }
         let spanned = self.line_of(span.offset());
-        let first = spanned.saturating_sub(context_lines_before);
+        // What surrounds the lines of an excerpt is not known.
+        let context = |lines: usize| match self.kind {
+            Kind::Excerpt => 0,
+            Kind::Spec | Kind::Code => lines,
+        };
+        let first = spanned.saturating_sub(context(context_lines_before));
         let last_byte = if span.is_empty() {
             span.offset()
         } else {
             end - 1
         };
         let starts = self.line_starts();
-        let last = (self.line_of(last_byte) + context_lines_after).min(starts.len() - 1);
+        let last = (self.line_of(last_byte) + context(context_lines_after)).min(starts.len() - 1);
         // Without context, miette asks where the span is, and wants no more than that.
         let (start, column) = match context_lines_before {
             0 => (span.offset(), self.line_column(span.offset()).column - 1),

@@ -4,6 +4,12 @@
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub struct FileId(pub u32);
 
+impl FileId {
+    /// Stands for a file that nobody has read yet; a span in it holds the number of a line that is
+    /// found later.
+    pub const UNREAD: FileId = FileId(u32::MAX);
+}
+
 /// A half-open byte range `start..end` of one file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub struct Span {

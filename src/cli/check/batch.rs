@@ -132,7 +132,13 @@ impl Batch {
             true => loaded.document.variants().map(str::to_owned).collect(),
             false => Vec::new(),
         };
-        let mut findings = engine::check(loaded, &sources, &self.levels).findings;
+        let check = |loaded, sources: &mut Sources, fetch: &mut engine::Fetch<'_>| {
+            let mut checked = engine::check(loaded, sources, &self.levels);
+            let traces = &checked.model.traces;
+            engine::place_traces(&mut checked.findings, traces, &job.name, sources, fetch);
+            checked.findings
+        };
+        let mut findings = check(loaded, &mut sources, &mut fetch);
         if !variants.is_empty() {
             let mut runs = vec![(None, findings)];
             for variant in variants {
@@ -141,8 +147,8 @@ impl Batch {
                     ..self.overlay.clone()
                 };
                 let loaded = contents.load(root, &mut sources, &overlay, &mut fetch);
-                let checked = engine::check(loaded, &sources, &self.levels);
-                runs.push((Some(variant), checked.findings));
+                let findings = check(loaded, &mut sources, &mut fetch);
+                runs.push((Some(variant), findings));
             }
             findings = join_variants(runs, &sources);
         }

@@ -34,6 +34,8 @@ pub fn initialised(path: &str, init: Init) -> String {
             let (low, high) = (value("low", low), value("high", high));
             format!("nn.init.uniform_({path}, {low}, {high})")
         }
+        // Nobody says how an imported weight was drawn; numbers of some size stand in for it.
+        Init::Unknown => format!("nn.init.normal_({path})"),
         Init::Constant(0.0) => format!("nn.init.zeros_({path})"),
         Init::Constant(1.0) => format!("nn.init.ones_({path})"),
         Init::Constant(constant) => {
@@ -64,7 +66,7 @@ pub fn registered(
                 let value = slot("value", &code::number(value, ty.dtype));
                 format!("torch.full({shape}, {value}{dtype})")
             }
-            (Init::Normal(..), true) => format!("torch.randn({shape}{dtype})"),
+            (Init::Normal(..) | Init::Unknown, true) => format!("torch.randn({shape}{dtype})"),
             (_, true) => format!("torch.zeros({shape}{dtype})"),
             (_, false) => whole(spec, parameter, &shape, ty.dtype),
         };

@@ -117,6 +117,12 @@ impl Saved {
                 saved.recomputed.push(Recomputed { layer, kept });
             }
         }
+        if let Some(runs) = graph.runs() {
+            let recomputed = saved.recomputed.iter_mut().map(|layer| &mut layer.kept);
+            for kept in recomputed.chain([&mut saved.kept]) {
+                repeat(kept, &runs);
+            }
+        }
         saved
     }
 
@@ -129,6 +135,15 @@ impl Saved {
     pub fn largest_recomputed(&self) -> Option<&Recomputed> {
         self.recomputed.iter().max_by_key(|layer| layer.bytes())
     }
+}
+
+/// Every pass of a loop keeps its own, and the branch that is not counted keeps nothing.
+fn repeat(kept: &mut Vec<Kept>, runs: &[u64]) {
+    for one in kept.iter_mut() {
+        let times = runs.get(one.node.0 as usize).copied().unwrap_or(1);
+        one.bytes = one.bytes.saturating_mul(times);
+    }
+    kept.retain(|one| one.bytes > 0);
 }
 
 /// The outermost recomputed layers that have nodes, in order.

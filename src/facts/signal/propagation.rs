@@ -55,8 +55,10 @@ fn leaves(spec: &Spec, graph: &Graph, moved: &FxHashSet<TensorId>) -> Vec<Option
             if moved.contains(&parameter.tensor) {
                 return Some(MOVED);
             }
-            is_told(spec, graph, parameter)
-                .then(|| parameter.init.moments(&graph.types[index].shape))
+            match is_told(spec, graph, parameter) {
+                true => parameter.init.moments(&graph.types[index].shape),
+                false => None,
+            }
         }
         TensorKind::Input(number) => {
             let declared = spec.inputs.get(number as usize);

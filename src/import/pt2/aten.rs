@@ -32,6 +32,8 @@ const IGNORED: &[&str] = &[
     "path",
     "sparse_grad",
     "half_to_float",
+    // Where the result is written, which is no operand.
+    "out",
     "compute_log_sumexp",
     "compute_logsumexp",
     "return_debug_mask",
@@ -77,7 +79,8 @@ impl<'a> Target<'a> {
     pub(super) fn parse(target: &'a str) -> Option<Target<'a>> {
         let rest = target
             .strip_prefix("torch.ops.aten.")
-            .or_else(|| target.strip_prefix("aten."))?;
+            .or_else(|| target.strip_prefix("aten."))
+            .or_else(|| target.strip_prefix("torch.ops.transformers."))?;
         let (name, overload) = rest.split_once('.').unwrap_or((rest, "default"));
         let trimmed = name.strip_suffix('_').filter(|name| !name.ends_with('_'));
         Some(Target {

@@ -72,11 +72,19 @@ pub(super) fn runs<'a>(flat: &Flat<'a>) -> Vec<Run<'a>> {
         stacks.push(stack);
     }
     let mut runs: Vec<Run<'a>> = Vec::new();
+    let mut split = false;
     for (at, stack) in stacks.into_iter().enumerate() {
         match (stack, runs.last_mut()) {
-            (None, Some(run)) => run.steps.end = at + 1,
-            (Some(modules), Some(run)) if run.modules == modules => run.steps.end = at + 1,
+            (None, Some(run)) => {
+                // What is recomputed is made of whole layers.
+                split |= matches!(flat.steps[at], Step::Enter(_) | Step::Leave);
+                run.steps.end = at + 1;
+            }
+            (Some(modules), Some(run)) if run.modules == modules && !split => {
+                run.steps.end = at + 1;
+            }
             (stack, _) => {
+                split = false;
                 let modules = stack.unwrap_or_default();
                 let leaf = modules
                     .last()

@@ -6,11 +6,17 @@ use super::arguments::{Arguments, Value};
 use super::aten::{Mapping, Target, bind};
 use super::flatten::{self, Call, Flat, Scoped, Step, flatten, tensors};
 use super::layers;
+use super::regions::OpenRegion;
 use super::schema::dtype;
-use super::schema::{Argument, ExportedProgram, Name, SymbolicInteger, TensorMeta, WeightsConfig};
+use super::schema::{
+    Argument, ExportedProgram, Graph, Name, SymbolicInteger, TensorMeta, WeightsConfig,
+};
 use super::special::Context;
+use super::stated;
 use super::structure::Open;
+use super::symbols::Symbols;
 use super::tied::{Candidate, tied};
+use super::tracer::Tracer;
 use crate::graph::{Builder, DefinitionId, Limits, Made, TensorId};
 use crate::import::{Agreement, ImportError, Imported};
 use crate::lower::Model;
@@ -24,6 +30,7 @@ pub(super) fn lower(
     program: &ExportedProgram,
     weights: &WeightsConfig,
     spec: &Spec,
+    symbols: Symbols,
 ) -> Result<Imported, ImportError> {
     let graph = &program.graph_module.graph;
     let flat = flatten(graph)?;
@@ -36,12 +43,17 @@ pub(super) fn lower(
         builder: Builder::new(Limits::default(), training, fused),
         last_use: last_uses(&flat),
         flat: &flat,
+        symbols,
+        open_regions: Vec::new(),
+        branch: None,
         tensors: FxHashMap::default(),
         pending: FxHashMap::default(),
         families: FxHashMap::default(),
         roots: FxHashMap::default(),
         definitions: FxHashMap::default(),
         places: Vec::new(),
+        tracer: Tracer::default(),
+        line: None,
         open: Vec::new(),
         agreement: Agreement::default(),
     };
@@ -57,6 +69,7 @@ pub(super) fn lower(
         graph: lowering.builder.finish(outputs),
         dtype,
         places: lowering.places,
+        traces: lowering.tracer.traces,
         ..Model::default()
     };
     Ok(Imported {
@@ -72,7 +85,7 @@ fn trains(flat: &Flat<'_>) -> bool {
         .iter()
         .filter_map(|step| match step {
             Step::Call(call) => Some(&call.node.inputs),
-            Step::Bind(..) => None,
+            _ => None,
         })
         .flatten()
         .filter(|input| {
@@ -93,10 +106,8 @@ fn trains(flat: &Flat<'_>) -> bool {
 fn last_uses<'a>(flat: &Flat<'a>) -> FxHashMap<Scoped<'a>, usize> {
     let mut last = FxHashMap::default();
     for (at, step) in flat.steps.iter().enumerate() {
+        last.extend(step.reads().map(|name| (name, at)));
         match step {
-            Step::Bind(from, _) => {
-                last.insert(*from, at);
-            }
             Step::Call(call) => {
                 for name in call
                     .node
@@ -107,6 +118,7 @@ fn last_uses<'a>(flat: &Flat<'a>) -> FxHashMap<Scoped<'a>, usize> {
                     last.insert((call.scope, name.name.as_str()), at);
                 }
             }
+            _ => {}
         }
     }
     for (scope, graph) in flat.graphs.iter().enumerate() {
@@ -131,18 +143,25 @@ struct Pending<'a> {
 pub(super) struct Lowering<'a, 'f> {
     pub(super) builder: Builder,
     pub(super) flat: &'f Flat<'a>,
-    last_use: FxHashMap<Scoped<'a>, usize>,
-    tensors: FxHashMap<Scoped<'a>, TensorId>,
+    pub(super) symbols: Symbols,
+    pub(super) open_regions: Vec<OpenRegion<'a>>,
+    /// The nodes of the first of two branches.
+    pub(super) branch: Option<std::ops::Range<u32>>,
+    pub(super) last_use: FxHashMap<Scoped<'a>, usize>,
+    pub(super) tensors: FxHashMap<Scoped<'a>, TensorId>,
     /// Parameters by the names of the graph's inputs. They become tensors where they are first
     /// read, for only then is the layer open that owns them.
     pending: FxHashMap<&'a str, Pending<'a>>,
     /// The names of the tensors of one storage, by its first tensor.
-    families: FxHashMap<TensorId, Vec<Scoped<'a>>>,
+    pub(super) families: FxHashMap<TensorId, Vec<Scoped<'a>>>,
     /// The storage of each view, by its first tensor.
-    roots: FxHashMap<TensorId, TensorId>,
+    pub(super) roots: FxHashMap<TensorId, TensorId>,
     /// The numbers of definitions: layers that differ in nothing but a number share one.
     pub(super) definitions: FxHashMap<String, DefinitionId>,
     pub(super) places: Vec<String>,
+    pub(super) tracer: Tracer<'a>,
+    /// The number of the line in which the run being lowered begins.
+    pub(super) line: Option<u32>,
     pub(super) open: Vec<Open<'a>>,
     agreement: Agreement,
 }
@@ -163,7 +182,7 @@ impl<'a> Lowering<'a, '_> {
                 _ => None,
             };
             if let Some((name, path, buffer)) = owned {
-                let (ty, meta) = declared(&graph.tensor_values, name)?;
+                let (ty, meta) = declared(&graph.tensor_values, name, &self.symbols)?;
                 let pending = Pending {
                     paths: vec![path],
                     ty,
@@ -172,7 +191,7 @@ impl<'a> Lowering<'a, '_> {
                 };
                 parameters.push((name.name.as_str(), pending));
             } else if let Some(constant) = &spec.tensor_constant {
-                let (ty, _) = declared(&graph.tensor_values, &constant.arg)?;
+                let (ty, _) = declared(&graph.tensor_values, &constant.arg, &self.symbols)?;
                 let op = find("empty").ok_or_else(|| ImportError::new("there is no op `empty`"))?;
                 let made = self
                     .builder
@@ -181,7 +200,7 @@ impl<'a> Lowering<'a, '_> {
                 self.tensors.insert((0, &constant.arg.name), made[0]);
             } else if let Some(input) = &spec.user_input {
                 for name in flatten::names(&input.arg) {
-                    let (ty, _) = declared(&graph.tensor_values, name)?;
+                    let (ty, _) = declared(&graph.tensor_values, name, &self.symbols)?;
                     let id = self.builder.input(name.name.as_str(), ty);
                     self.tensors.insert((0, &name.name), id);
                 }
@@ -237,7 +256,8 @@ impl<'a> Lowering<'a, '_> {
             Some((layer, name)) => (Some(layer), name),
             None => (None, pending.paths[0]),
         };
-        let init = Init::Normal(0.0, 1.0);
+        // The file may hold the weights, but not how they were drawn.
+        let init = Init::Unknown;
         let ty = pending.ty.clone();
         self.builder
             .parameter(name, layer, ty, init, pending.buffer, pending.trainable)
@@ -285,7 +305,7 @@ impl<'a> Lowering<'a, '_> {
         }
         let stated: Option<Vec<TensorType>> = outputs
             .iter()
-            .map(|name| graph.tensor_values.get(&name.name).and_then(type_of))
+            .map(|name| self.stated(graph, &name.name))
             .collect();
         let made = match stated {
             Some(stated) => self.apply(&call.node.target, &arguments, &stated)?,
@@ -295,14 +315,39 @@ impl<'a> Lowering<'a, '_> {
                 outputs.iter().map(|_| self.builder.unknown()).collect()
             }
         };
+        let line = self.trace(call);
+        let nodes = self.builder.graph().node_ids().len();
+        self.tracer.traces.nodes.resize(nodes, line);
         let target = Target::parse(&call.node.target);
         for (name, &id) in outputs.iter().zip(&made) {
             self.name((call.scope, name.name.as_str()), id);
         }
-        if target.is_some_and(|target| target.in_place) {
-            self.overwrite(call, at, made[0]);
+        let inputs = &call.node.inputs;
+        let written = target.and_then(|target| match target.in_place {
+            true => inputs.first(),
+            false if target.overload.ends_with("out") => {
+                inputs.iter().find(|input| input.name == "out")
+            }
+            false => None,
+        });
+        if let Some(Argument::Tensor(written)) = written.map(|input| &input.arg) {
+            self.overwrite((call.scope, &written.name), at, made[0]);
         }
         Ok(made)
+    }
+
+    /// The type that a graph states for a name.
+    pub(super) fn stated(&self, graph: &Graph, name: &str) -> Option<TensorType> {
+        type_of(graph.tensor_values.get(name)?, &self.symbols)
+    }
+
+    /// The number of the line that the call was written in.
+    pub(super) fn trace(&mut self, call: &Call<'a>) -> Option<u32> {
+        let nodes = [Some(call.node), call.caller];
+        nodes.into_iter().flatten().find_map(|node| {
+            let stack = node.metadata.get("stack_trace")?;
+            self.tracer.line(stack)
+        })
     }
 
     fn value(&mut self, argument: &'a Argument, call: &Call<'a>) -> Result<Value, ImportError> {
@@ -311,10 +356,8 @@ impl<'a> Lowering<'a, '_> {
             SymbolicInteger::Number(value) => Some(*value),
             SymbolicInteger::Name(name) => {
                 let graph = self.flat.graphs[scope as usize];
-                graph
-                    .sym_int_values
-                    .get(name)
-                    .and_then(super::schema::Size::value)
+                let size = graph.sym_int_values.get(name)?;
+                self.symbols.value(size)
             }
         };
         Ok(match argument {
@@ -382,15 +425,30 @@ impl<'a> Lowering<'a, '_> {
             }
             return Ok(made);
         }
+        let op_name = target.strip_prefix("torch.ops.").unwrap_or(target);
+        if let Some(op) = stated::op(op_name) {
+            self.agreement.same += 1;
+            return self.foreign(op, op_name, &operands, stated);
+        }
         self.agreement.opaque += 1;
-        let op = find(OPAQUE).ok_or_else(|| ImportError::new("there is no op `opaque`"))?;
-        let name = target.strip_prefix("torch.ops.").unwrap_or(target);
+        self.foreign(OPAQUE, op_name, &operands, stated)
+    }
+
+    /// Adds a call of an op whose types are what the program states.
+    pub(super) fn foreign(
+        &mut self,
+        op: &'static str,
+        name: &str,
+        operands: &[TensorId],
+        stated: &[TensorType],
+    ) -> Result<Made, ImportError> {
+        let op = find(op).ok_or_else(|| ImportError::new(format!("there is no op `{op}`")))?;
         let attributes = op.attribute_list(&[("target", name.into())]);
         // An operand of unknown type would make the outputs unknown, too; theirs is stated.
         self.builder
             .add(
                 op,
-                &operands,
+                operands,
                 attributes,
                 None,
                 stated.iter().cloned().collect(),
@@ -467,50 +525,6 @@ impl<'a> Lowering<'a, '_> {
         }
     }
 
-    /// Lets the names of a storage that was written to stand for what it holds now.
-    fn overwrite(&mut self, call: &Call<'a>, at: usize, new: TensorId) {
-        let first = call.node.inputs.first().map(|input| &input.arg);
-        let Some(Argument::Tensor(written)) = first else {
-            return;
-        };
-        let written = (call.scope, written.name.as_str());
-        let Some(&old) = self.tensors.get(&written) else {
-            return;
-        };
-        let root = self.roots.get(&old).copied().unwrap_or(old);
-        let names = self.families.remove(&root).unwrap_or_default();
-        let mut kept = Vec::new();
-        for name in names {
-            if self.last_use.get(&name).is_none_or(|&last| last <= at) {
-                continue;
-            }
-            let Some(&stale) = self.tensors.get(&name) else {
-                continue;
-            };
-            let fresh = match stale == old || stale == new {
-                true => new,
-                false => self.overwritten(stale, new),
-            };
-            self.tensors.insert(name, fresh);
-            self.roots.insert(fresh, root);
-            kept.push(name);
-        }
-        self.roots.insert(new, root);
-        self.tensors.insert(written, new);
-        self.families.entry(root).or_default().extend(kept);
-    }
-
-    fn overwritten(&mut self, stale: TensorId, value: TensorId) -> TensorId {
-        find("overwritten")
-            .and_then(|op| {
-                let operands = [stale, value];
-                self.builder
-                    .apply(op, &operands, Default::default(), None, 1)
-                    .ok()
-            })
-            .map_or_else(|| self.builder.unknown(), |made| made[0])
-    }
-
     /// The tensors that the program gives its user.
     fn outputs(&mut self, program: &'a ExportedProgram) -> Vec<TensorId> {
         let mut outputs = Vec::new();
@@ -528,11 +542,11 @@ impl<'a> Lowering<'a, '_> {
 }
 
 /// The type that the program states; `None` where a size or the element type is not known.
-pub(super) fn type_of(meta: &TensorMeta) -> Option<TensorType> {
+fn type_of(meta: &TensorMeta, symbols: &Symbols) -> Option<TensorType> {
     let sizes: Option<Shape> = meta
         .sizes
         .iter()
-        .map(|size| size.value().and_then(|value| u64::try_from(value).ok()))
+        .map(|size| u64::try_from(symbols.value(size)?).ok())
         .collect();
     let ty = TensorType::new(sizes?, dtype(meta.dtype)?);
     let bits = ty.shape.checked_elements()?.checked_mul(ty.dtype.bits());
@@ -543,12 +557,13 @@ pub(super) fn type_of(meta: &TensorMeta) -> Option<TensorType> {
 fn declared<'t>(
     values: &'t FxHashMap<String, TensorMeta>,
     name: &Name,
+    symbols: &Symbols,
 ) -> Result<(TensorType, &'t TensorMeta), ImportError> {
     let name = &name.name;
     let meta = values
         .get(name)
         .ok_or_else(|| ImportError::new(format!("the program states no type for `{name}`")))?;
-    type_of(meta).map(|ty| (ty, meta)).ok_or_else(|| {
+    type_of(meta, symbols).map(|ty| (ty, meta)).ok_or_else(|| {
         let sizes: Vec<String> = meta.sizes.iter().map(super::schema::Size::text).collect();
         let message = format!(
             "`{name}` is [{}] of element type number {}, and not all of that is known or small enough",

@@ -10,17 +10,25 @@ mod aten;
 mod flatten;
 mod layers;
 mod lower;
+mod regions;
+mod rewritten;
 mod schema;
 mod special;
+mod stated;
 mod structure;
+mod symbols;
+mod sympy;
 mod tied;
+mod tracer;
+mod writes;
 
 use std::sync::Arc;
 
-use super::{Format, ImportError, Imported, Input, Opened, Program, has_extension};
+use super::{Format, ImportError, Imported, Input, OpenDim, Opened, Program, has_extension};
 use crate::spec::Spec;
 use crate::spec::dims::DimValues;
 use schema::{ExportedProgram, WeightsConfig};
+use symbols::Symbols;
 
 /// What `torch.export.save` writes.
 pub static FORMAT: Format = Format {
@@ -51,7 +59,12 @@ fn open(input: &mut dyn Input) -> Result<Exported, ImportError> {
 }
 
 impl Program for Exported {
-    fn build(&self, spec: &Spec, _dims: &DimValues) -> Result<Imported, ImportError> {
-        lower::lower(&self.program, &self.weights, spec)
+    fn dims(&self) -> Vec<OpenDim> {
+        symbols::open_dims(&self.program)
+    }
+
+    fn build(&self, spec: &Spec, dims: &DimValues) -> Result<Imported, ImportError> {
+        let symbols = Symbols::new(&self.program, dims)?;
+        lower::lower(&self.program, &self.weights, spec, symbols)
     }
 }

@@ -12,6 +12,17 @@ use crate::tensor::Dtype;
 #[derive(Debug, Deserialize)]
 pub(super) struct ExportedProgram {
     pub graph_module: GraphModule,
+    /// The least and greatest value of each symbol.
+    #[serde(default)]
+    pub range_constraints: FxHashMap<String, Range>,
+}
+
+/// A range of integers; open where nothing is said.
+#[derive(Debug, Clone, Copy, Default, Deserialize)]
+#[serde(default)]
+pub(super) struct Range {
+    pub min_val: Option<i64>,
+    pub max_val: Option<i64>,
 }
 
 /// A graph and what its inputs and outputs stand for.
@@ -243,13 +254,20 @@ struct Hint {
 }
 
 impl Size {
-    /// The number, if one is known.
-    pub(super) fn value(&self) -> Option<i64> {
+    /// The number that it had when the program was exported, if one is known.
+    pub(super) fn hint(&self) -> Option<i64> {
         self.as_int.or_else(|| {
             let expression = self.as_expr.as_ref()?;
             let hint = expression.hint.as_ref().and_then(|hint| hint.as_int);
             hint.or_else(|| expression.expr_str.parse().ok())
         })
+    }
+
+    /// The expression, where it is no plain number.
+    pub(super) fn expression(&self) -> Option<&str> {
+        self.as_expr
+            .as_ref()
+            .map(|expression| expression.expr_str.as_str())
     }
 
     /// The size as it is written.

@@ -2,6 +2,7 @@
 
 use super::arguments::{Arguments, Value};
 use super::aten::{Entry, Target, bind};
+use super::rewritten::find_rewritten;
 use crate::graph::{Builder, Made, TensorId};
 use crate::ops::{AttributeValue, find};
 use crate::tensor::{Dtype, TensorType};
@@ -49,12 +50,12 @@ pub(super) fn find_special(target: Target<'_>) -> Option<Special> {
         (name, _) if name.starts_with("reflection_pad") || name.starts_with("replication_pad") => {
             pad
         }
-        _ => return None,
+        _ => return find_rewritten(target.name),
     })
 }
 
 impl Context<'_, '_> {
-    fn apply(
+    pub(super) fn apply(
         &mut self,
         op: &str,
         operands: &[TensorId],
@@ -65,7 +66,7 @@ impl Context<'_, '_> {
         self.builder.apply(op, operands, attributes, None, 1).ok()
     }
 
-    fn operand(&mut self, name: &str) -> TensorId {
+    pub(super) fn operand(&mut self, name: &str) -> TensorId {
         let value = self.arguments.get(name);
         value.operand(self.builder).unwrap_or(TensorId::ABSENT)
     }
@@ -90,7 +91,7 @@ impl Context<'_, '_> {
     }
 
     /// The tensor that a method is called on.
-    fn this(&self) -> Option<TensorId> {
+    pub(super) fn this(&self) -> Option<TensorId> {
         self.arguments
             .tensor("self")
             .or_else(|| self.arguments.tensor("input"))

@@ -6,7 +6,7 @@ use smol_str::{SmolStr, format_smolstr};
 use super::aten::{Mapping, Target};
 use super::flatten::{Call, Step, tensors};
 use super::layers::{self, Module, Run};
-use super::lower::{Lowering, type_of};
+use super::lower::Lowering;
 use crate::graph::{DefinitionId, LayerId, LayerKind, Made, TensorId};
 use crate::import::ImportError;
 use crate::ops::{Autocast, Op, find};
@@ -30,6 +30,8 @@ impl<'a> Lowering<'a, '_> {
             .take_while(|(open, module)| open.module == **module)
             .count();
         self.close(common, &[]);
+        let steps = &self.flat.steps[run.steps.clone()];
+        self.line = calls(steps).next().and_then(|call| self.trace(call));
         let outer = run.modules.len() - usize::from(run.leaf);
         for &module in &run.modules[common.min(outer)..outer] {
             let kind = LayerKind::Block(module.class.into());
@@ -39,7 +41,6 @@ impl<'a> Lowering<'a, '_> {
                 format!("{} {}", general(module.path), module.class),
             );
         }
-        let steps = &self.flat.steps[run.steps.clone()];
         let content = self.content(steps);
         match run.modules.last().filter(|_| run.leaf) {
             Some(&module) => {
@@ -68,6 +69,7 @@ impl<'a> Lowering<'a, '_> {
                         made = outputs;
                     }
                 }
+                step => self.region_step(step)?,
             }
         }
         match run.leaf {
@@ -81,7 +83,7 @@ impl<'a> Lowering<'a, '_> {
     fn makes_floats(&self, call: &Call<'a>) -> bool {
         let graph = self.flat.graphs[call.scope as usize];
         tensors(&call.node.outputs).iter().any(|name| {
-            let ty = graph.tensor_values.get(&name.name).and_then(type_of);
+            let ty = self.stated(graph, &name.name);
             ty.is_some_and(|ty| ty.dtype.is_float())
         })
     }
@@ -93,7 +95,7 @@ impl<'a> Lowering<'a, '_> {
             .strip_prefix(outer)
             .map_or(module.path, |rest| rest.trim_start_matches('.'));
         let definition = self.definition(key, module.path);
-        let layer = self.builder.begin_layer(name, None, kind, definition);
+        let layer = self.begin_layer(name, kind, definition);
         self.open.push(Open {
             module,
             layer,
@@ -134,7 +136,20 @@ impl<'a> Lowering<'a, '_> {
             path => format!("{path}.{numbered}"),
         };
         let definition = self.definition(format!("{}.{numbered} {content}", general(path)), &place);
-        self.builder.begin_layer(numbered, None, kind, definition);
+        self.begin_layer(numbered, kind, definition);
+    }
+
+    fn begin_layer(
+        &mut self,
+        name: impl Into<SmolStr>,
+        kind: LayerKind,
+        definition: DefinitionId,
+    ) -> LayerId {
+        let layer = self.builder.begin_layer(name, None, kind, definition);
+        if self.is_checkpointed() {
+            self.builder.checkpoint(layer);
+        }
+        layer
     }
 
     /// Closes all modules but the outermost `keep`.
@@ -150,6 +165,7 @@ impl<'a> Lowering<'a, '_> {
         let id = *self.definitions.entry(key).or_insert(next);
         if id == next {
             self.places.push(place.to_owned());
+            self.tracer.traces.definitions.push(self.line);
         }
         id
     }
@@ -161,7 +177,7 @@ impl<'a> Lowering<'a, '_> {
             text.push_str(&call.node.target);
             let graph = self.flat.graphs[call.scope as usize];
             for name in tensors(&call.node.outputs) {
-                if let Some(ty) = graph.tensor_values.get(&name.name).and_then(type_of) {
+                if let Some(ty) = self.stated(graph, &name.name) {
                     text.push_str(&ty.to_string());
                 }
             }

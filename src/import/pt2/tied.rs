@@ -97,6 +97,7 @@ fn readers<'a>(candidates: &[Candidate<'_>], flat: &Flat<'a>) -> Vec<FxHashSet<&
                     }
                 }
             }
+            _ => {}
         }
     }
     readers

@@ -3,6 +3,7 @@
 mod intractable_order;
 mod over_flops_budget;
 mod quadratic_growth;
+mod unknown_cost;
 
 use super::Rule;
 
@@ -11,4 +12,5 @@ pub static RULES: &[&Rule] = &[
     &intractable_order::RULE,
     &over_flops_budget::RULE,
     &quadratic_growth::RULE,
+    &unknown_cost::RULE,
 ];

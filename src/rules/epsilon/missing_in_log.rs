@@ -2,6 +2,7 @@
 
 use crate::diag::{Level, Safety};
 use crate::facts::zero::zero;
+use crate::graph::NodeId;
 use crate::rules::shared_edit::Part;
 use crate::rules::shared_numeric::{Evidence, epsilon, float_of, name, reason};
 use crate::rules::{Check, Context, FixKind, Reporter, Rule};
@@ -38,6 +39,11 @@ fn check(context: &Context<'_>, reporter: &mut Reporter<'_>) {
         if !range.contains(0.0) || range.low < 0.0 || better {
             continue;
         }
+        // Where no gradient flows and the infinity is cast or chosen away, as in positions that are
+        // sorted into buckets, no harm is done.
+        if !context.graph.tensor(node.first_output).requires_grad && is_chosen_away(context, id) {
+            continue;
+        }
         let evidence = Evidence::of(context, id, operand, |operands, _| operands[0] == 0.0);
         let because = match (zero(&idioms, operand), &evidence) {
             (Some(why), _) => reason(context, why, id),
@@ -63,4 +69,27 @@ fn check(context: &Context<'_>, reporter: &mut Reporter<'_>) {
         };
         evidence.grade(finding);
     }
+}
+
+/// How many calls are looked through.
+const MOST_STEPS: usize = 8;
+
+/// Whether all that becomes of the call goes, by calls that make one element of one, into integers
+/// or into a choice.
+fn is_chosen_away(context: &Context<'_>, id: NodeId) -> bool {
+    let mut at = id;
+    for _ in 0..MOST_STEPS {
+        let Some(user) = context.graph.only_user(at) else {
+            return false;
+        };
+        let node = context.graph.node(user);
+        let output = context.graph.ty(node.first_output);
+        match node.op.name {
+            "where" | "masked_fill" => return true,
+            "to" if !output.dtype.is_float() => return true,
+            _ if node.op.element.is_some() => at = user,
+            _ => return false,
+        }
+    }
+    false
 }

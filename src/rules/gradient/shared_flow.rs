@@ -121,5 +121,6 @@ pub fn init_name(init: Init) -> String {
         Init::Normal(_, deviation) => format!("a standard deviation of {deviation}"),
         Init::Uniform(low, high) => format!("values between {low} and {high}"),
         Init::Constant(value) => format!("the constant {value}"),
+        Init::Unknown => "an unknown initialisation".to_owned(),
     }
 }

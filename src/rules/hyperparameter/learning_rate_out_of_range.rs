@@ -100,6 +100,6 @@ fn spread(graph: &Graph, parameter: &Parameter) -> Option<f64> {
     if !parameter.trainable || shape.rank() < 2 {
         return None;
     }
-    let spread = parameter.init.moments(shape).variance.sqrt();
+    let spread = parameter.init.moments(shape)?.variance.sqrt();
     (spread > 0.0).then_some(spread)
 }

@@ -114,7 +114,7 @@ fn largest<'a>(context: &Context<'a>) -> Option<(&'a Parameter, f64)> {
         .filter(|parameter| parameter.trainable)
         .filter_map(|parameter| {
             let shape = &graph.ty(parameter.tensor).shape;
-            let deviation = parameter.init.moments(shape).variance.sqrt();
+            let deviation = parameter.init.moments(shape)?.variance.sqrt();
             (shape.rank() >= 2 && deviation > 0.0).then_some((parameter, deviation, shape))
         })
         .max_by_key(|(.., shape)| shape.elements())

@@ -115,6 +115,14 @@ pub fn opaque(site: &Site) -> Code {
     function("unwritten", parts)
 }
 
+pub fn grouped_mm(site: &Site) -> Code {
+    let mut parts: Vec<String> = site.tensors(0);
+    if let Some(ends) = parts.get_mut(2) {
+        *ends = format!("offs={ends}");
+    }
+    function("F.grouped_mm", parts)
+}
+
 /// The name that the op has in the table is PyTorch's here.
 fn torch(site: &Site) -> String {
     format!("torch.{}", site.call.op.name)

@@ -108,6 +108,10 @@ pub static ROWS: &[Row] = &[
     with("identity", s::identity),
     with("overwritten", s::overwritten),
     with("opaque", s::opaque),
+    with("elementwise", s::opaque),
+    with("summarised", s::opaque),
+    with("rearranged", s::opaque),
+    with("grouped_mm", s::grouped_mm),
     // Tensors from nothing
     with("zeros", s::sized),
     with("ones", s::sized),
