@@ -29,7 +29,10 @@ fn text<'a>(model: &'a toml::Table, key: &str) -> &'a str {
 }
 
 fn options(model: &toml::Table) -> Options {
-    let size = |key: &str| u64::try_from(model[key].as_integer().unwrap()).ok();
+    let size = |key: &str| {
+        let size = model.get(key)?.as_integer().unwrap();
+        u64::try_from(size).ok()
+    };
     Options {
         batch: size("batch"),
         seq: size("seq"),
@@ -132,7 +135,7 @@ fn figures_equal_those_of_transformers() {
         }
     }
     assert!(faults.is_empty(), "{}", faults.join("\n"));
-    assert!(held > 100, "{held} figures are few");
+    assert!(held > 500, "{held} figures are few");
 }
 
 /// Guards against false alarms, and against specs that only just lower: what Transformers trains
@@ -140,7 +143,11 @@ fn figures_equal_those_of_transformers() {
 #[test]
 fn imported_models_are_sound() {
     let mut complaints = String::new();
-    for model in truth() {
+    // Those of which only parameters are known are larger ones of the same classes.
+    let models = truth()
+        .into_iter()
+        .filter(|model| model.contains_key("forward_flops"));
+    for model in models {
         let (loaded, sources) = loaded(&written(&model), &[]);
         let findings: Vec<Finding> = check(loaded, &sources, &Levels::default())
             .findings
@@ -305,7 +312,7 @@ fn mutated_configurations_do_no_harm() {
     let mut random = Random(17);
     let models: Vec<_> = truth()
         .into_iter()
-        .filter(|model| model.contains_key("saved_math") && !model.contains_key("saved_fused"))
+        .filter(|model| model.contains_key("forward_flops") && !model.contains_key("saved_fused"))
         .collect();
     let (mut understood, mut refused) = (0, 0);
     let mut keys: Vec<String> = Vec::new();

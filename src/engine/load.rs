@@ -105,6 +105,12 @@ pub fn load_import(
         }
     };
     let document = parse(file, sources, &mut sink);
+    // Nothing can be laid over what is not there; to say so as well would say the same twice.
+    let nothing = Overlay::default();
+    let overlay = match origin {
+        Origin::Nothing => &nothing,
+        _ => overlay,
+    };
     finish(document, origin, sink, sources, overlay, fetch)
 }
 

@@ -53,6 +53,31 @@ impl Format {
     }
 }
 
+impl Format {
+    /// Reads a file of the format, with what is said of what the file leaves open: a configuration
+    /// names neither batch nor length. Other formats state all of it, or leave it to dims.
+    ///
+    /// # Errors
+    /// As `open`, and where a task is asked for that the format knows nothing of.
+    pub fn read(
+        &self,
+        input: &mut dyn Input,
+        options: &hf::Options,
+    ) -> Result<Opened, ImportError> {
+        if self.name == hf::FORMAT.name {
+            return hf::open(input, options);
+        }
+        match options.task {
+            Some(task) => Err(ImportError::new(format!(
+                "a `{}` file is a model with its task; {} cannot be asked of it",
+                self.name,
+                task.name()
+            ))),
+            None => (self.open)(input),
+        }
+    }
+}
+
 /// Whether a file's name ends with a dot and that extension, in any case.
 pub fn has_extension(name: &str, extension: &str) -> bool {
     name.rsplit_once('.')

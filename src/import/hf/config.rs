@@ -296,12 +296,105 @@ impl Config {
         texts
     }
 
+    /// A list of whole numbers of 0 or more.
+    pub fn counts(&mut self, keys: &[&str], default: &[u64]) -> Vec<u64> {
+        let (key, items) = match self.get(keys) {
+            None => return default.to_vec(),
+            Some((key, Json::List(items))) => (key, items.clone()),
+            Some((key, other)) => {
+                let given = other.describe();
+                self.wrong(&key, "a list of whole numbers", &given);
+                return default.to_vec();
+            }
+        };
+        let numbers: Option<Vec<u64>> = items
+            .iter()
+            .map(|item| match item {
+                Json::Integer(value) if (0..=MAX_SIZE).contains(value) => {
+                    u64::try_from(*value).ok()
+                }
+                _ => None,
+            })
+            .collect();
+        match numbers {
+            Some(numbers) if numbers.len() as i128 <= MAX_LAYERS => numbers,
+            _ => {
+                let wanted =
+                    format!("a list of up to {MAX_LAYERS} whole numbers from 0 to {MAX_SIZE}");
+                self.wrong(&key, &wanted, "this one");
+                default.to_vec()
+            }
+        }
+    }
+
+    /// One whole number for both axes, or a list of two.
+    pub fn pair(&mut self, keys: &[&str], default: u64) -> (u64, u64) {
+        if let Some((_, Json::List(_))) = self.get(keys) {
+            let both = self.counts(keys, &[default, default]);
+            if let [first, second] = both[..]
+                && first.min(second) > 0
+            {
+                return (first, second);
+            }
+            if let Some((key, _)) = self.get(keys) {
+                self.wrong(&key, "a size or a list of two", "this list");
+            }
+            return (default, default);
+        }
+        let size = self.size(keys, default);
+        (size, size)
+    }
+
     /// The number of entries of an object.
     pub fn entries(&self, key: &str) -> Option<u64> {
         match self.get(&[key])? {
             (_, Json::Object(entries)) => Some(entries.len() as u64),
             _ => None,
         }
+    }
+
+    /// GPT-Neo's list of patterns and how often each repeats, `[[["global", "local"], 12]]`, as one
+    /// answer for each layer: whether it is local.
+    pub fn attention_types(&mut self, key: &str, layers: u64) -> Vec<bool> {
+        let mut local = Vec::new();
+        let items = match self.get(&[key]) {
+            None => return (0..layers).map(|at| at % 2 == 1).collect(),
+            Some((_, Json::List(items))) => items.clone(),
+            Some((_, other)) => vec![other.clone()],
+        };
+        for item in items {
+            let Json::List(pair) = &item else {
+                self.wrong(key, "a list of pairs", &item.describe());
+                break;
+            };
+            let [Json::List(names), Json::Integer(times @ 0..=MAX_LAYERS)] = &pair[..] else {
+                self.wrong(key, "a list of pairs of names and a number", "this one");
+                break;
+            };
+            let one: Option<Vec<bool>> = names
+                .iter()
+                .map(|name| match name {
+                    Json::Text(name) if name == "local" => Some(true),
+                    Json::Text(name) if name == "global" => Some(false),
+                    _ => None,
+                })
+                .collect();
+            match one {
+                Some(one) if one.len() as i128 * times <= MAX_LAYERS => {
+                    for _ in 0..*times {
+                        local.extend(&one);
+                    }
+                }
+                _ => self.wrong(key, "made of \"global\" and \"local\"", "this"),
+            }
+        }
+        if local.len() as u64 != layers && self.faults.is_empty() {
+            self.fault(format!(
+                "`{key}` says what {} layers see, but there are {layers}",
+                local.len()
+            ));
+        }
+        local
     }
 
     /// Notes where `part` of a size does not divide it, as heads do the width.

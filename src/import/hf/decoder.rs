@@ -3,7 +3,7 @@
 
 use super::config::Config;
 use super::heads::{self, Positions};
-use super::parts::{self, Activation, Attention, dropout, embedding, linear};
+use super::parts::{self, Activation, Attention, embedding, linear};
 use super::rope::{self, Rope};
 use super::text::{Block, Layer, SpecText, formula, op, real};
 use super::{Choice, Task};
@@ -65,6 +65,19 @@ pub(super) struct Decoder {
 impl Decoder {
     /// Reads the keys that all share, with Llama's defaults where nothing is said.
     pub fn read(config: &mut Config, defaults: &Defaults) -> Decoder {
+        Decoder::read_turned(config, defaults, 1.0)
+    }
+
+    /// The same where a part of each head is turned unless something else is said.
+    pub fn read_turned(config: &mut Config, defaults: &Defaults, part: f64) -> Decoder {
+        let positions = config.size(&["max_position_embeddings"], defaults.positions);
+        let mut rope = Rope::read(config, defaults.theta, positions);
+        rope.partial = rope.partial.or(Some(part));
+        Decoder::read_beside(config, defaults, rope)
+    }
+
+    /// The same beside rotary positions that were read already.
+    pub fn read_beside(config: &mut Config, defaults: &Defaults, rope: Rope) -> Decoder {
         let width = config.size(&["hidden_size"], defaults.width);
         let heads = config.size(&["num_attention_heads"], defaults.heads);
         let kv_heads = config
@@ -93,7 +106,7 @@ impl Decoder {
             positions,
             std: config.not_negative(&["initializer_range"], 0.02),
             eps: config.not_negative(&["rms_norm_eps"], defaults.eps),
-            rope: Rope::read(config, defaults.theta, positions),
+            rope,
             activation: Activation::read(config, &["hidden_act"], "silu"),
             qkv_bias: false,
             out_bias: false,
@@ -106,13 +119,7 @@ impl Decoder {
         };
         let usual = config.dropout(&["hidden_dropout"], 0.1);
         let classifier_dropout = config.dropout(&["classifier_dropout"], usual);
-        let turned = decoder.rope.width(head);
-        if turned == 0 || !turned.is_multiple_of(2) || turned > head {
-            config.fault(format!(
-                "rotary positions turn pairs of a head's elements, but of its {head} elements \
-                 {turned} would be turned"
-            ));
-        }
+        decoder.rope.turned(config, head);
         Decoder {
             classifier_dropout,
             ..decoder
@@ -171,10 +178,55 @@ impl Decoder {
 
     /// The block of self-attention over `x`, with the tables and masks that `inputs` names besides.
     pub fn attention(&self, name: &str, inputs: &[&str], call: &Attention) -> Block {
-        let rotate = match self.turned().1 == self.head {
+        let (key, value) = self.shared("k", "v");
+        self.finished(
+            self.projected(name, inputs)
+                .layer(formula("attn", call.of("q", key, value))),
+        )
+    }
+
+    /// The same step by step, with the input `mask` added to the scores, and the scores bounded.
+    pub fn capped_attention(&self, name: &str, inputs: &[&str], scale: f64, cap: f64) -> Block {
+        let (key, value) = self.shared("k", "v");
+        let (scale, cap) = (real(scale), real(cap));
+        self.finished(self.projected(name, inputs).layers([
+            formula("scores", format!("q @ {key}.transpose(2, 3) * {scale}")),
+            formula("capped", format!("tanh(scores / {cap}) * {cap}")),
+            formula("weights", "softmax(capped + mask, dim=-1).to(q.dtype)"),
+            parts::dropout("attn_dropout", self.attention_dropout),
+            formula("attn", format!("attn_dropout @ {value}")),
+        ]))
+    }
+
+    /// What turns elements of a head: the block for all of them, or that for the first.
+    pub fn rotate(&self) -> &'static str {
+        match self.turned().1 == self.head {
             true => "rotate",
             false => "rotate_part",
-        };
+        }
+    }
+
+    /// Formulas of keys and values with a copy for each head of queries.
+    pub fn shared(&self, key: &'static str, value: &'static str) -> (&'static str, &'static str) {
+        match (self.kv_heads == self.heads, key, value) {
+            (false, "k", "v") => ("share(k)", "share(v)"),
+            _ => (key, value),
+        }
+    }
+
+    /// What follows the heads of `attn`.
+    fn finished(&self, block: Block) -> Block {
+        block.layer(formula("joined", parts::JOINED)).layer(linear(
+            "o_proj",
+            "width",
+            self.out_bias,
+            self.std,
+        ))
+    }
+
+    /// Queries, keys and values, turned by their positions: `q`, `k` and `v`.
+    fn projected(&self, name: &str, inputs: &[&str]) -> Block {
+        let rotate = self.rotate();
         let wide = "heads * head";
         let narrow = format!("{} * head", self.kv());
         let mut block = Block::new(name, inputs)
@@ -198,17 +250,7 @@ impl Decoder {
                     )),
             };
         }
-        let (key, value) = match self.kv_heads == self.heads {
-            true => ("k", "v"),
-            false => ("share(k)", "share(v)"),
-        };
         block
-            .layer(formula("attn", call.of("q", key, value)))
-            .layer(formula(
-                "joined",
-                "attn.transpose(1, 2).contiguous().reshape(batch, seq, heads * head)",
-            ))
-            .layer(linear("o_proj", "width", self.out_bias, self.std))
     }
 
     /// The block of the gated feed-forward layer.
@@ -259,8 +301,8 @@ impl Decoder {
                 };
                 spec.layer(head(name, self.tied, self.std));
                 if let Some(cap) = cap {
-                    spec.layer(formula("scaled", format!("lm_head / {}", real(cap))));
-                    spec.layer(formula("logits", format!("tanh(scaled) * {}", real(cap))));
+                    spec.layer(formula("lowered", format!("lm_head / {}", real(cap))));
+                    spec.layer(formula("logits", format!("tanh(lowered) * {}", real(cap))));
                 }
                 heads::next_token_loss(spec, self.vocab);
             }
@@ -268,16 +310,9 @@ impl Decoder {
                 last_token_class(spec, config, choice, self.padding, self.std);
             }
             Task::TokenClassification => {
-                let classes = heads::classes(config);
-                spec.dim("classes", classes);
-                spec.layer(dropout("dropout", self.classifier_dropout));
-                spec.layer(linear("logits", "classes", true, self.std));
-                heads::token_loss(spec, classes);
+                heads::token_classes(spec, config, self.classifier_dropout, self.std);
             }
-            Task::QuestionAnswering => {
-                spec.layer(linear("logits", "2", true, self.std));
-                heads::span_loss(spec, seq);
-            }
+            Task::QuestionAnswering => heads::spans(spec, seq, self.std),
             _ => {}
         }
     }
@@ -303,9 +338,7 @@ pub(super) struct Defaults {
 /// The layer of the logits.
 pub(super) fn head(name: &str, tied: bool, std: f64) -> Layer {
     match tied {
-        true => op(name, "linear")
-            .set("weight", "embed_tokens.weight")
-            .set("bias", false),
+        true => parts::tied(name, "embed_tokens.weight"),
         false => linear(name, "vocab", false, std),
     }
 }

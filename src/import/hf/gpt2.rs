@@ -100,10 +100,7 @@ fn write(config: &mut Config, choice: &Choice) -> SpecText {
                     "attn",
                     call.of(&split("q"), &split("k"), &split("v")),
                 ))
-                .layer(formula(
-                    "joined",
-                    "attn.transpose(1, 2).contiguous().reshape(batch, seq, width)",
-                ))
+                .layer(formula("joined", parts::JOINED))
                 .layer(linear("c_proj", "width", true, std).init_std(&last))
                 .layer(dropout("resid_dropout", residual_dropout)),
         );
@@ -132,9 +129,7 @@ fn write(config: &mut Config, choice: &Choice) -> SpecText {
     match choice.task {
         Task::CausalLm => {
             spec.layer(match tied {
-                true => op("logits", "linear")
-                    .set("weight", "wte.weight")
-                    .set("bias", false),
+                true => parts::tied("logits", "wte.weight"),
                 false => linear("logits", "vocab", false, std),
             });
             heads::next_token_loss(&mut spec, vocab);
@@ -146,16 +141,9 @@ fn write(config: &mut Config, choice: &Choice) -> SpecText {
         Task::TokenClassification => {
             let usual = config.dropout(&["hidden_dropout"], 0.1);
             let p = config.dropout(&["classifier_dropout"], usual);
-            let classes = heads::classes(config);
-            spec.dim("classes", classes);
-            spec.layer(dropout("dropout", p));
-            spec.layer(linear("logits", "classes", true, std));
-            heads::token_loss(&mut spec, classes);
+            heads::token_classes(&mut spec, config, p, std);
         }
-        Task::QuestionAnswering => {
-            spec.layer(linear("logits", "2", true, std));
-            heads::span_loss(&mut spec, seq);
-        }
+        Task::QuestionAnswering => heads::spans(&mut spec, seq, std),
         _ => {}
     }
     spec

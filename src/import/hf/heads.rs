@@ -1,6 +1,7 @@
 //! What stands on a model for its task: the head's loss and the labels that it reads.
 
 use super::config::Config;
+use super::parts;
 use super::text::{SpecText, Tensor, formula, op};
 use super::{Choice, DEFAULT_SEQ};
 
@@ -77,6 +78,21 @@ pub(super) fn token_loss(spec: &mut SpecText, classes: u64) {
     spec.layer(op("loss", "cross_entropy").reads(&["logits", "labels"]));
 }
 
+/// A class for each token: dropout, a layer of logits, the loss.
+pub(super) fn token_classes(spec: &mut SpecText, config: &mut Config, p: f64, std: f64) {
+    let classes = classes(config);
+    spec.dim("classes", classes);
+    spec.layer(parts::dropout("dropout", p));
+    spec.layer(parts::linear("logits", "classes", true, std));
+    token_loss(spec, classes);
+}
+
+/// Where an answer begins and ends: a layer of two logits for each token, the loss.
+pub(super) fn spans(spec: &mut SpecText, seq: u64, std: f64) {
+    spec.layer(parts::linear("logits", "2", true, std));
+    span_loss(spec, seq);
+}
+
 /// The number of classes of a configuration.
 pub(super) fn classes(config: &mut Config) -> u64 {
     match config.entries("id2label") {
@@ -121,7 +137,7 @@ pub(super) fn class_loss(spec: &mut SpecText, config: &mut Config, classes: u64)
 }
 
 /// The loss of where an answer begins and ends: of the layer `logits` of `[batch, seq, 2]`.
-pub(super) fn span_loss(spec: &mut SpecText, seq: u64) {
+fn span_loss(spec: &mut SpecText, seq: u64) {
     let end = i64::try_from(seq).unwrap_or(i64::MAX);
     for name in ["start", "end"] {
         let positions = format!("{name}_positions");

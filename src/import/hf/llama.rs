@@ -2,6 +2,7 @@
 
 use super::config::Config;
 use super::decoder::{self, Decoder, Defaults};
+use super::moe::Experts;
 use super::parts::{self, Kind};
 use super::text::{Block, SpecText, formula, op};
 use super::{Choice, ModelType, head_comment};
@@ -158,11 +159,17 @@ pub(super) fn layer_types(
 }
 
 /// Writes a decoder of Llama's kind.
-pub(super) fn write(
+fn write(config: &mut Config, choice: &Choice, model: &Decoder, windows: &Windows) -> SpecText {
+    write_sparse(config, choice, model, windows, None)
+}
+
+/// Writes a decoder of Llama's kind, some of whose feed-forward layers are mixtures of experts.
+pub(super) fn write_sparse(
     config: &mut Config,
     choice: &Choice,
     model: &Decoder,
     windows: &Windows,
+    experts: Option<&Experts>,
 ) -> SpecText {
     let mut spec = SpecText::new(head_comment(choice), config.name(choice.model_type));
     model.begin(config, choice, &mut spec);
@@ -172,10 +179,15 @@ pub(super) fn write(
         Windows::All(window) => (*window, vec![true; model.layers as usize]),
         Windows::Some(window, layers) => (*window, layers.clone()),
     };
+    let sparse = |at: usize| experts.is_some_and(|experts| experts.layers.get(at) == Some(&true));
     let kinds: Vec<Kind<'_>> = windowed
         .iter()
-        .map(|&windowed| Kind {
-            block: "decoder",
+        .enumerate()
+        .map(|(at, &windowed)| Kind {
+            block: match sparse(at) {
+                true => "sparse_decoder",
+                false => "decoder",
+            },
             reads: match windowed {
                 true => &["cosine", "sine", "window"],
                 false => &["cosine", "sine", "mask"],
@@ -183,19 +195,28 @@ pub(super) fn write(
         })
         .collect();
     let reads = |mask: &str| kinds.iter().any(|kind| kind.reads.contains(&mask));
-    let mlp = model.gated(&mut spec, "feed_forward", "hidden");
     let inputs = ["x", "cos", "sin", "mask"];
     spec.block(model.attention("attention", &inputs, &model.masked()));
-    spec.block(mlp);
-    spec.block(
-        Block::new("decoder", &inputs)
-            .layer(op("input_layernorm", "norm").reads(&["x"]))
-            .layer(op("self_attn", "attention").reads(&["input_layernorm", "cos", "sin", "mask"]))
-            .layer(formula("h", "x + self_attn"))
-            .layer(op("post_attention_layernorm", "norm"))
-            .layer(op("mlp", "feed_forward"))
-            .layer(formula("", "h + mlp")),
-    );
+    for (decoder, mlp) in [("decoder", "feed_forward"), ("sparse_decoder", "sparse")] {
+        if !kinds.iter().any(|kind| kind.block == decoder) {
+            continue;
+        }
+        match experts.filter(|_| mlp == "sparse") {
+            Some(experts) => experts.declare(&mut spec, model),
+            None => {
+                let block = model.gated(&mut spec, mlp, "hidden");
+                spec.block(block);
+            }
+        }
+        spec.block(Block::new(decoder, &inputs).layers([
+            op("input_layernorm", "norm").reads(&["x"]),
+            op("self_attn", "attention").reads(&["input_layernorm", "cos", "sin", "mask"]),
+            formula("h", "x + self_attn"),
+            op("post_attention_layernorm", "norm"),
+            op("mlp", mlp),
+            formula("", "h + mlp"),
+        ]));
+    }
     model.rope.tables(&mut spec, "", model.turned());
     if reads("mask") {
         spec.layer(parts::causal_mask("mask", None));

@@ -7,16 +7,31 @@
 //!
 //! A family is one file with its entries of [`ModelType`]. Weights are never read.
 
+mod bert;
+mod bloom;
 mod config;
 mod decoder;
+mod distilbert;
+mod falcon;
+mod gemma;
 mod gpt2;
+mod gpt_neo;
+mod gpt_neox;
+mod gptj;
 mod heads;
 mod json;
+
 mod llama;
+mod mixtral;
+mod moe;
+mod opt;
 mod parts;
+mod phi;
 mod rope;
+mod t5;
 mod task;
 mod text;
+mod vit;
 
 pub use task::Task;
 
@@ -37,11 +52,17 @@ pub static FORMAT: Format = Format {
         let config = text_of(input).and_then(|text| Config::parse(&text));
         config.is_ok_and(|config| config.has(&["model_type"]))
     }),
-    open: |input| {
-        let text = text_of(input)?;
-        Ok(Opened::Text(spec(&text, &Options::default())?.into()))
-    },
+    open: |input| open(input, &Options::default()),
 };
+
+/// Reads a configuration as the text of a spec.
+///
+/// # Errors
+/// As [`spec`], and where the file cannot be read.
+pub(super) fn open(input: &mut dyn Input, options: &Options) -> Result<Opened, ImportError> {
+    let text = text_of(input)?;
+    Ok(Opened::Text(spec(&text, options)?.into()))
+}
 
 /// The text of a configuration.
 fn text_of(input: &mut dyn Input) -> Result<String, ImportError> {
@@ -102,7 +123,23 @@ fn head_comment(choice: &Choice) -> String {
 }
 
 /// All families. Each file of a family has one line here.
-const FAMILIES: &[&[ModelType]] = &[gpt2::TYPES, llama::TYPES];
+const FAMILIES: &[&[ModelType]] = &[
+    bert::TYPES,
+    bloom::TYPES,
+    distilbert::TYPES,
+    falcon::TYPES,
+    gemma::TYPES,
+    gpt2::TYPES,
+    gpt_neo::TYPES,
+    gpt_neox::TYPES,
+    gptj::TYPES,
+    llama::TYPES,
+    mixtral::TYPES,
+    opt::TYPES,
+    phi::TYPES,
+    t5::TYPES,
+    vit::TYPES,
+];
 
 /// The names of all types that are known, sorted.
 pub fn model_types() -> Vec<&'static str> {

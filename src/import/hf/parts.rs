@@ -37,10 +37,15 @@ impl Activation {
         Activation::named(name)
     }
 
+    /// The activation of that name, if there is one.
+    pub fn known(name: &str) -> Option<Activation> {
+        let found = ACTIVATIONS.iter().find(|(known, _)| *known == name);
+        found.map(|(_, text)| Activation(text))
+    }
+
     /// The activation of that name; the identity for one that there is not.
     pub fn named(name: &str) -> Activation {
-        let found = ACTIVATIONS.iter().find(|(known, _)| *known == name);
-        Activation(found.map_or("x", |(_, text)| text))
+        Activation::known(name).unwrap_or(Activation("x"))
     }
 
     /// The formula of it on a tensor of that name. Declares the block that it may need.
@@ -103,6 +108,15 @@ pub(super) fn root_norm(name: &str, width: &str, eps: f64) -> Block {
         .layer(formula("", "weight * normed.to(x.dtype)"))
 }
 
+/// The formula that puts the heads of `attn` side by side again.
+pub(super) const JOINED: &str =
+    "attn.transpose(1, 2).contiguous().reshape(batch, seq, heads * head)";
+
+/// A layer of logits whose weights are another layer's.
+pub(super) fn tied(name: &str, weight: &str) -> Layer {
+    op(name, "linear").set("weight", weight).set("bias", false)
+}
+
 /// A fully connected layer of Transformers: weights of a normal distribution, bias of zeros.
 pub(super) fn linear(name: &str, outputs: &str, bias: bool, std: f64) -> Layer {
     op(name, "linear")
@@ -116,9 +130,12 @@ pub(super) fn layer_norm(name: &str, eps: f64) -> Layer {
     op(name, "layer_norm").set("eps", eps)
 }
 
-/// Dropout, or nothing where its probability is 0.
+/// Dropout. PyTorch hands on what comes in where its probability is 0.
 pub(super) fn dropout(name: &str, p: f64) -> Layer {
-    op(name, "dropout").set("p", p)
+    match p > 0.0 {
+        true => op(name, "dropout").set("p", p),
+        false => op(name, "identity"),
+    }
 }
 
 /// An embedding of `count` rows.
@@ -284,4 +301,20 @@ pub(super) fn causal_mask(name: &str, window: Option<u64>) -> Layer {
         ),
         Some(_) => layer.note("The same, as far as the window reaches."),
     }
+}
+
+/// The same as numbers that are added to the scores: 0 for what is seen, else the least float32.
+pub(super) fn added_mask(name: &str, window: Option<u64>) -> Layer {
+    let before = "arange(seq)[None, :] <= arange(seq)[:, None]";
+    let seen = match window {
+        None => before.to_owned(),
+        Some(window) => {
+            format!("({before}) & (arange(seq)[None, :] > arange(seq)[:, None] - {window})")
+        }
+    };
+    formula(
+        name,
+        format!("where({seen}, 0.0, -3.4028234663852886e+38).expand(batch, 1, seq, seq)"),
+    )
+    .note("What is added to the scores: each place sees itself and what stands before it.")
 }

@@ -27,9 +27,6 @@ pub(super) struct Rope {
     pub scaling: f64,
     /// What positions are stretched by at most.
     factor: f64,
-    kind: &'static str,
-    original: f64,
-    stretch: Option<f64>,
 }
 
 impl Rope {
@@ -81,22 +78,40 @@ impl Rope {
                 _ => 1.0,
             },
             factor,
-            kind,
-            original,
-            stretch,
+        }
+    }
+
+    /// Positions as they were first described.
+    pub fn plain(theta: f64) -> Rope {
+        Rope {
+            theta,
+            partial: None,
+            scaling: 1.0,
+            factor: 1.0,
         }
     }
 
     /// The elements of a head that are turned, of its `head`.
     pub fn width(&self, head: u64) -> u64 {
-        (head as f64 * self.partial.unwrap_or(1.0)) as u64
+        // Of an odd number Transformers turns one more.
+        ((head as f64 * self.partial.unwrap_or(1.0)) as u64).next_multiple_of(2)
     }
 
-    /// Declares the frequencies as buffers, named with that prefix, and computes cosine and sine
-    /// for all positions: `cosine` and `sine`, so prefixed. `turned` is the name of the dim of a
-    /// head's turned elements.
-    pub fn tables(&self, spec: &mut SpecText, prefix: &str, turned: (&str, u64)) {
-        let (turned, width) = turned;
+    /// The elements of a head that are turned; noted where they are no pairs.
+    pub fn turned(&self, config: &mut Config, head: u64) -> u64 {
+        let turned = self.width(head);
+        if turned == 0 || !turned.is_multiple_of(2) || turned > head {
+            config.fault(format!(
+                "rotary positions turn pairs of a head's elements, but of its {head} elements \
+                 {turned} would be turned"
+            ));
+        }
+        turned
+    }
+
+    /// Declares the frequencies as buffers, named with that prefix. `turned` is the dim of a head's
+    /// turned elements, and how many they are.
+    pub fn buffers(&self, spec: &mut SpecText, prefix: &str, (turned, width): (&str, u64)) {
         let half = format!("{turned} / 2");
         let slowest = self
             .theta
@@ -107,6 +122,12 @@ impl Rope {
             let name = format!("{prefix}{name}");
             spec.buffer(Tensor::new(&name, &[&half]).set("range", range));
         }
+    }
+
+    /// Declares the frequencies, and computes cosine and sine for all positions: `cosine` and
+    /// `sine`, so prefixed.
+    pub fn tables(&self, spec: &mut SpecText, prefix: &str, turned: (&str, u64)) {
+        self.buffers(spec, prefix, turned);
         let angles = format!("{prefix}angles");
         let frequencies = format!("arange(seq)[:, None] * {prefix}inv_freq");
         spec.layer(formula(&format!("{prefix}frequencies"), frequencies));

@@ -134,6 +134,13 @@ pub(super) fn formula(name: &str, formula: impl Into<String>) -> Layer {
     Layer { note: None, keys }
 }
 
+/// A layer of a formula that has several outputs.
+pub(super) fn formulas(names: &[&str], text: impl Into<String>) -> Layer {
+    let mut layer = formula("", text);
+    layer.keys.insert(0, ("name".into(), names.into()));
+    layer
+}
+
 impl Layer {
     /// Adds a key.
     pub fn set(mut self, key: &str, value: impl Into<Value>) -> Layer {
@@ -301,6 +308,18 @@ impl Block {
         self
     }
 
+    /// Owns a buffer.
+    pub fn buffer(mut self, tensor: Tensor) -> Block {
+        self.buffers.push(tensor);
+        self
+    }
+
+    /// Adds layers.
+    pub fn layers(mut self, layers: impl IntoIterator<Item = Layer>) -> Block {
+        self.layers.extend(layers);
+        self
+    }
+
     /// Adds a layer.
     pub fn layer(mut self, layer: Layer) -> Block {
         self.layers.push(layer);
@@ -370,6 +389,11 @@ impl SpecText {
         self.inputs.push(tensor);
     }
 
+    /// Adds a parameter of the model itself.
+    pub fn param(&mut self, tensor: Tensor) {
+        self.params.push(tensor);
+    }
+
     /// Adds a buffer of the model itself.
     pub fn buffer(&mut self, tensor: Tensor) {
         self.buffers.push(tensor);
@@ -385,6 +409,11 @@ impl SpecText {
     /// Adds a layer of the model.
     pub fn layer(&mut self, layer: Layer) {
         self.layers.push(layer);
+    }
+
+    /// Names the outputs, where they are not the last layer's.
+    pub fn outputs(&mut self, names: &[&str]) {
+        self.outputs = names.iter().map(|&name| name.to_owned()).collect();
     }
 
     /// The text.
