@@ -73,7 +73,7 @@ pub fn largest(facts: &Facts<'_>, limit: Bytes, overheads: &[Estimate]) -> Vec<L
     if facts.graph().dag.node_count() == 0 {
         return Vec::new();
     }
-    let dims = dims(facts.spec);
+    let dims = dims(facts.spec, facts.model);
     dims.into_iter().take(MOST_DIMS).filter_map(of).collect()
 }
 
@@ -96,7 +96,10 @@ impl Sizes<'_> {
             return None;
         }
         let mut sink = Sink::new();
-        let model = lower(self.facts.spec, &[(self.dim.clone(), size)], &mut sink);
+        let model =
+            self.facts
+                .model
+                .resized(self.facts.spec, &[(self.dim.clone(), size)], &mut sink);
         if sink.has_errors() {
             return None;
         }
