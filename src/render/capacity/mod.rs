@@ -4,6 +4,7 @@ mod change;
 mod json;
 mod markdown;
 mod parts;
+mod peak;
 mod rows;
 mod serving;
 mod text;
