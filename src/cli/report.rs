@@ -18,6 +18,9 @@ pub(super) struct Report {
     #[arg(long, value_name = "FORMAT", default_value = CAPACITY_FORMATS[0].name())]
     #[arg(value_parser = PossibleValuesParser::new(CAPACITY_FORMATS.map(|format| format.name())))]
     output: String,
+    /// Add what lives after each call of a step
+    #[arg(long)]
+    timeline: bool,
 }
 
 impl Report {
@@ -26,7 +29,11 @@ impl Report {
             Ok(read) => read,
             Err(status) => return Ok(status),
         };
-        let report = CapacityReport::of(&Facts::new(&spec, &model));
+        let facts = Facts::new(&spec, &model);
+        let mut report = CapacityReport::of(&facts);
+        if self.timeline {
+            report = report.with_timeline(&facts);
+        }
         let named = CAPACITY_FORMATS
             .iter()
             .find(|format| format.name() == self.output);

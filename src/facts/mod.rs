@@ -23,6 +23,7 @@ pub mod ranges;
 pub mod serving;
 pub mod signal;
 pub mod storage;
+pub mod timeline;
 pub mod values;
 pub mod witness;
 pub mod zero;
@@ -53,6 +54,7 @@ pub struct Facts<'a> {
     storages: OnceCell<storage::Storages>,
     saved: OnceCell<memory::Saved>,
     memory: OnceCell<memory::Memory>,
+    peak: OnceCell<timeline::Peak>,
     growth: OnceCell<growth::Growth>,
     serving: OnceCell<Option<serving::Serving>>,
     levers: OnceCell<Vec<levers::Lever>>,
@@ -77,6 +79,7 @@ impl<'a> Facts<'a> {
             storages: OnceCell::new(),
             saved: OnceCell::new(),
             memory: OnceCell::new(),
+            peak: OnceCell::new(),
             growth: OnceCell::new(),
             serving: OnceCell::new(),
             levers: OnceCell::new(),
@@ -194,6 +197,24 @@ impl<'a> Facts<'a> {
     /// What would bring the memory down. Works it out anew for each change.
     pub fn levers(&self) -> &[levers::Lever] {
         self.levers.get_or_init(|| levers::levers(self))
+    }
+
+    /// What the timeline of a step is made from.
+    pub fn timeline(&self) -> timeline::Inputs<'_> {
+        timeline::Inputs {
+            graph: self.graph(),
+            run: self.run(),
+            policy: self.policy(),
+            liveness: self.liveness(),
+            dtypes: self.dtypes(),
+            storages: self.storages(),
+        }
+    }
+
+    /// When in a step the most memory lives, and what it is.
+    pub fn peak(&self) -> &timeline::Peak {
+        self.peak
+            .get_or_init(|| timeline::Peak::of(self.timeline()))
     }
 
     /// How cost grows with the sizes of the inputs. Lowers the model three times for each.

@@ -6,7 +6,7 @@ use super::pointwise::{
     float_of, keep, normal_gain, normal_moments, operand_moments, operations, range, refuse,
     save_factors, save_operands,
 };
-use super::{Attribute, AttributeKind, Autocast, Call, Op, OpError, Saved, Work};
+use super::{Attribute, AttributeKind, Autocast, Call, Op, OpError, Saved, Work, gradient};
 use crate::tensor::{Dtype, Interval, Moments};
 
 const ALPHA: &[Attribute] = &[attribute(
@@ -29,6 +29,7 @@ pub static OPS: &[Op] = &[
         aliases: &["plus"],
         attributes: ALPHA,
         work: scaled_work,
+        gradient: gradient::sum,
         interval: |call, ranges| range(ranges, 0) + scaled(call, range(ranges, 1)),
         moments: |call, moments| sum_moments(call, moments, 1.0),
         gradient_gain: sum_gain,
@@ -44,6 +45,7 @@ pub static OPS: &[Op] = &[
             broadcast_promoted(call)
         },
         work: scaled_work,
+        gradient: gradient::difference,
         interval: |call, ranges| range(ranges, 0) - scaled(call, range(ranges, 1)),
         moments: |call, moments| sum_moments(call, moments, -1.0),
         gradient_gain: sum_gain,
@@ -87,6 +89,7 @@ pub static OPS: &[Op] = &[
                 save_quotient(call, saved);
             }
         },
+        gradient: gradient::quotient,
         interval: |call, ranges| {
             let quotient = range(ranges, 0) / range(ranges, 1);
             match call.text("rounding_mode").as_deref() {
@@ -179,6 +182,7 @@ pub static OPS: &[Op] = &[
                 saved.output(0);
             }
         },
+        gradient: gradient::power,
         interval: |_, ranges| power(range(ranges, 0), range(ranges, 1)),
         moments: |call, moments| {
             let (x, y) = both(call, moments)?;
@@ -401,10 +405,8 @@ fn scaled_work(call: &Call) -> Work {
 }
 
 fn both(call: &Call, moments: &[Option<Moments>]) -> Option<(Moments, Moments)> {
-    Some((
-        operand_moments(call, moments, 0)?,
-        operand_moments(call, moments, 1)?,
-    ))
+    let x = operand_moments(call, moments, 0)?;
+    Some((x, operand_moments(call, moments, 1)?))
 }
 
 /// Moments of `x ± alpha · y` for independent `x` and `y`.

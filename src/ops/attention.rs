@@ -5,6 +5,7 @@
 
 use smallvec::smallvec;
 
+use super::attention_gradient::gradient;
 use super::attention_kernel::{Kernel, Sizes, dropout, kernel, saved, scale};
 use super::definition::{BASE, Default, attribute, operand, optional};
 use super::layout::{Placement, Strides, contiguous, contiguous_strides, dense_like, preserved};
@@ -55,6 +56,7 @@ pub static OPS: &[Op] = &[
         },
         backward,
         saved,
+        gradient,
         layout,
         interval,
         moments: |call, moments| {

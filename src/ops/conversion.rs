@@ -6,6 +6,7 @@ use super::definition::{
     BASE, Default, attribute, no_work, operand, same_interval, same_moments, save_input, unit_gain,
     unknown_gain,
 };
+use super::gradient;
 use super::layout::{self, is_contiguous};
 use super::pointwise::{function, increasing_exactly, keep, range, refuse};
 use super::{AttributeKind, Call, Op, OpError};
@@ -164,6 +165,7 @@ pub static OPS: &[Op] = &[
             _ => layout::preserved(call, strides),
         },
         work: no_work,
+        gradient: gradient::terms,
         interval: converted,
         moments: |call, moments| {
             let dtype = call.output()?.dtype;
@@ -212,6 +214,7 @@ const fn identity(name: &'static str, summary: &'static str) -> Op {
         summary,
         element: Some(|_, x| x[0]),
         work: no_work,
+        gradient: gradient::terms,
         interval: same_interval,
         moments: same_moments,
         gradient_gain: unit_gain,

@@ -3,6 +3,7 @@
 use smallvec::smallvec;
 
 use super::definition::{BASE, Default, attribute, operand, optional};
+use super::gradient::Gradient;
 use super::pointwise::range;
 use super::reduction::{REDUCTION, Reduction};
 use super::{Attribute, AttributeKind, Autocast, Call, Op, OpError, Saved, Work};
@@ -48,6 +49,7 @@ pub static OPS: &[Op] = &[
             Work::other(5 * u128::from(call.elements(0)) + 2 * u128::from(targets))
         },
         saved: cross_entropy_saved,
+        gradient: cross_entropy_gradient,
         interval: |call, ranges| {
             let Ok(classes) = Classes::of(call, true) else {
                 return Interval::ANYTHING;
@@ -294,6 +296,35 @@ impl Classes {
             .interval(element, count, self.targets.size(0).unwrap_or(1))
             .or_non_finite(empty && reduction == Reduction::Mean)
     }
+}
+
+/// `nll_loss` makes a gradient of the logarithms, and `log_softmax` one of the logits of it: with
+/// the logarithms that are kept, three tensors of the size of the logits live at once.
+fn cross_entropy_gradient(call: &Call, gradient: &mut Gradient<'_>) {
+    let Ok(logits) = call.ty(0) else { return };
+    let bytes = |dtype: Dtype| dtype.bytes_for(logits.shape.elements());
+    if Classes::of(call, true).is_ok_and(|classes| classes.probabilities) {
+        // −Σ target · log p: the sum is shown repeatedly, the product and its sign are tensors.
+        gradient.node(bytes(logits.dtype));
+        gradient.make(1);
+        gradient.node(bytes(logits.dtype));
+        return gradient.make(0);
+    }
+    // Autocast runs the `nll_loss` inside in float32.
+    if call.autocast && logits.dtype.is_half() {
+        gradient.node(bytes(Dtype::Float32));
+        gradient.release("total weight");
+    }
+    gradient.node(bytes(logits.dtype));
+    gradient.release("total weight");
+    if call
+        .float("label_smoothing")
+        .is_some_and(|share| share > 0.0)
+    {
+        // The gradients of both terms are added up.
+        gradient.node(bytes(logits.dtype));
+    }
+    gradient.make(0);
 }
 
 /// The output of `log_softmax`, under autocast also the float32 copy of it that `nll_loss` sees,

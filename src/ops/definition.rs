@@ -3,6 +3,7 @@
 use smallvec::SmallVec;
 use smol_str::SmolStr;
 
+use super::gradient::{self, Gradient};
 use super::layout::{self, Layout};
 use super::{AttributeKind, AttributeValue, Attributes, Call, Init, OpError};
 use crate::tensor::{Dtype, Interval, Moments, Shape, TensorType};
@@ -318,6 +319,8 @@ pub struct Op {
     pub backward: fn(&Call) -> u128,
     /// What autograd keeps, for an inferred call that a gradient flows through.
     pub saved: fn(&Call, &mut Saved),
+    /// What the backward pass allocates, for an inferred call that a gradient flows through.
+    pub gradient: fn(&Call, &mut Gradient<'_>),
     /// A sound range of the first output, from those of the operands (one per operand position;
     /// anything where one is left out), in exact arithmetic on the values. The caller rounds.
     pub interval: fn(&Call, &[Interval]) -> Interval,
@@ -403,6 +406,7 @@ pub const BASE: Op = Op {
     work: one_per_element,
     backward: no_products,
     saved: save_nothing,
+    gradient: gradient::each,
     interval: any_value,
     moments: unknown_moments,
     gradient_gain: unknown_gain,

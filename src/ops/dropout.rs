@@ -1,7 +1,8 @@
 //! Dropout: random zeros in training, nothing in evaluation.
 
 use super::definition::{BASE, Default, attribute, like_first};
-use super::layout::preserved;
+use super::gradient;
+use super::layout::{preserved, same};
 use super::pointwise::{operations, range};
 use super::{Attribute, AttributeKind, Call, Op, OpError, Outputs, Saved, Work};
 use crate::tensor::{Dtype, Interval, Moments};
@@ -73,7 +74,15 @@ const SCALED: Op = Op {
     attributes: &[P],
     infer: checked,
     random: true,
-    layout: preserved,
+    // Without a probability PyTorch hands the input back.
+    layout: |call, strides| match probability(call) {
+        Some(_) => preserved(call, strides),
+        None => same(call, strides),
+    },
+    gradient: |call, gradient| match probability(call) {
+        Some(_) => gradient::each(call, gradient),
+        None => gradient::terms(call, gradient),
+    },
     // Drawing and multiplying.
     work: |call| match probability(call) {
         Some(_) => operations(call, 2),

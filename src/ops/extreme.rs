@@ -1,6 +1,7 @@
 //! Reductions that choose an element or count elements: `amax`, `argmax`, `any`, `count_nonzero`.
 
 use super::definition::{Default, Infer, attribute};
+use super::gradient;
 use super::pointwise::range;
 use super::reduce::{DIM, KEEPDIM, PLAIN, axes, count, reduction, save_both, with_dtype};
 use super::{Attribute, AttributeKind, Call, Op, OpError, Outputs, Saved};
@@ -13,6 +14,7 @@ pub static OPS: &[Op] = &[
         attributes: PLAIN,
         saved: save_both,
         gradient_gain: one_of_many,
+        gradient: gradient::after_of_input::<1>,
         ..extreme("amax", "the greatest element", reduced)
     },
     Op {
@@ -20,6 +22,7 @@ pub static OPS: &[Op] = &[
         attributes: PLAIN,
         saved: save_both,
         gradient_gain: one_of_many,
+        gradient: gradient::after_of_input::<1>,
         ..extreme("amin", "the least element", reduced)
     },
     Op {

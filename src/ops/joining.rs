@@ -3,6 +3,7 @@
 use smallvec::smallvec;
 
 use super::definition::{Default, attribute, variadic};
+use super::gradient::Gradient;
 use super::movement::{copy, mix};
 use super::shape::{like, new_axis};
 use super::{Attribute, AttributeKind, Autocast, Call, Op, OpError, Operand, Outputs};
@@ -27,6 +28,7 @@ pub static OPS: &[Op] = &[
         autocast: Autocast::Promote,
         interval: union,
         moments: mixture,
+        gradient: parts,
         gradient_gain: |_, _, _| Some(1.0),
         ..copy("cat", "tensors joined along an axis", cat)
     },
@@ -36,10 +38,33 @@ pub static OPS: &[Op] = &[
         autocast: Autocast::Promote,
         interval: union,
         moments: mixture,
+        gradient: |call, gradient| {
+            let mut strides = gradient.incoming();
+            let axis = call.shape(0).and_then(|shape| new_axis(call, "dim", shape));
+            if let Ok(axis) = axis
+                && axis < strides.len()
+            {
+                strides.remove(axis);
+            }
+            for position in 0..call.arguments.len() {
+                gradient.share(position, 0, strides.clone());
+            }
+        },
         gradient_gain: |_, _, _| Some(1.0),
         ..copy("stack", "tensors joined along a new axis", stack)
     },
 ];
+
+/// Each operand's gradient is a view of its part of the incoming one, in its own type.
+fn parts(call: &Call, gradient: &mut Gradient<'_>) {
+    let dtype = call.output().map(|ty| ty.dtype);
+    for position in 0..call.arguments.len() {
+        match call.dtype(position).ok() == dtype {
+            true => gradient.share(position, 0, gradient.incoming()),
+            false => gradient.make(position),
+        }
+    }
+}
 
 fn union(_: &Call, ranges: &[Interval]) -> Interval {
     ranges

@@ -14,6 +14,7 @@ pub mod definition;
 pub mod equation;
 mod error;
 pub mod gaussian;
+pub mod gradient;
 mod init;
 #[cfg(test)]
 mod laws;
@@ -26,6 +27,7 @@ mod registry;
 mod activation;
 mod arithmetic;
 mod attention;
+mod attention_gradient;
 mod attention_kernel;
 mod batch_norm;
 mod cell;

@@ -3,6 +3,7 @@
 use smallvec::SmallVec;
 
 use super::definition::{Default, attribute};
+use super::gradient::{Gradient, reordered};
 use super::layout::{Placement, Strides};
 use super::shape::{like, list, view};
 use super::{AttributeKind, Call, Op, OpError, Outputs};
@@ -22,6 +23,7 @@ pub static OPS: &[Op] = &[
             )
             .or(&["axis1"]),
         ],
+        gradient: |call, gradient| permuted_back(call, gradient, exchange),
         ..view(
             "transpose",
             "two axes exchanged",
@@ -29,14 +31,18 @@ pub static OPS: &[Op] = &[
             |call, strides| permute_strides(call, strides, exchange),
         )
     },
-    view(
-        "t",
-        "a matrix transposed",
-        |call| permuted(call, matrix),
-        |call, strides| permute_strides(call, strides, matrix),
-    ),
+    Op {
+        gradient: |call, gradient| permuted_back(call, gradient, matrix),
+        ..view(
+            "t",
+            "a matrix transposed",
+            |call| permuted(call, matrix),
+            |call, strides| permute_strides(call, strides, matrix),
+        )
+    },
     Op {
         aliases: &["mT"],
+        gradient: |call, gradient| permuted_back(call, gradient, last_two),
         ..view(
             "matrix_transpose",
             "the last two axes exchanged",
@@ -52,6 +58,7 @@ pub static OPS: &[Op] = &[
             "for each axis of the output, the axis of the input",
         )
         .or(&["axes"])],
+        gradient: |call, gradient| permuted_back(call, gradient, permutation),
         ..view(
             "permute",
             "the axes in another order",
@@ -75,6 +82,7 @@ pub static OPS: &[Op] = &[
                 "where to",
             ),
         ],
+        gradient: |call, gradient| permuted_back(call, gradient, moved),
         ..view(
             "movedim",
             "axes moved to other places",
@@ -108,6 +116,17 @@ fn permute_strides(
             .collect()
     });
     Placement::Shared(moved.unwrap_or(own))
+}
+
+/// The gradient seen with its axes in the operand's order.
+fn permuted_back(
+    call: &Call,
+    gradient: &mut Gradient<'_>,
+    order: fn(&Call) -> Result<Order, OpError>,
+) {
+    if let Ok(order) = order(call) {
+        gradient.share(0, 0, reordered(&order, &gradient.incoming()));
+    }
 }
 
 fn exchange(call: &Call) -> Result<Order, OpError> {

@@ -5,6 +5,7 @@
 use smallvec::smallvec;
 
 use super::definition::{BASE, Default, Infer, attribute, save_input, save_output};
+use super::gradient::{self, Gradient};
 use super::pointwise::{LIBRARY_ERROR, float_of, operand_moments, range, refuse};
 use super::{
     Attribute, AttributeKind, Autocast, Call, Op, OpError, Outputs, Saved, Work, gaussian,
@@ -69,6 +70,7 @@ pub static OPS: &[Op] = &[
             let (x, count) = (operand_moments(call, moments, 0)?, count(call));
             Some(Moments::new(count * x.mean, count * x.variance))
         },
+        gradient: expanded,
         gradient_gain: |_, position, _| (position == 0).then_some(1.0),
         ..reduction("sum", "the sum; of integers in int64", sum_type)
     },
@@ -108,6 +110,7 @@ pub static OPS: &[Op] = &[
             let gain = 4.0 * variance * scale * scale * free / count(call);
             (position == 0).then_some(gain)
         },
+        gradient: gradient::after_of_input::<1>,
         ..reduction(
             "var",
             "the variance, with Bessel's correction",
@@ -134,6 +137,7 @@ pub static OPS: &[Op] = &[
             let (_, scale, _) = spread(call, moments)?;
             (position == 0).then(|| scale / count(call))
         },
+        gradient: gradient::after_of_input::<1>,
         ..reduction(
             "std",
             "the standard deviation, with Bessel's correction",
@@ -188,6 +192,7 @@ pub static OPS: &[Op] = &[
         gradient_gain: |call, position, _| {
             (position == 0 && order(call) == 2.0).then(|| 1.0 / count(call))
         },
+        gradient: gradient::after_of_input::<1>,
         ..reduction(
             "norm",
             "(Σ|x|ᵖ)^(1/p); the greatest magnitude for p = inf",
@@ -215,6 +220,7 @@ pub static OPS: &[Op] = &[
             let (x, count) = (operand_moments(call, moments, 0)?, count(call));
             (position == 0).then(|| (x.variance.exp() / (count * count)).min(1.0 / count))
         },
+        gradient: gradient::after_of_input::<1>,
         ..reduction(
             "logsumexp",
             "log(Σ exp(x)), without overflow",
@@ -222,6 +228,12 @@ pub static OPS: &[Op] = &[
         )
     },
 ];
+
+/// The incoming gradient, shown repeatedly along the axes that were summed.
+fn expanded(call: &Call, gradient: &mut Gradient<'_>) {
+    let axes = axes(call).unwrap_or_default();
+    gradient::repeated(call, gradient, &axes, call.boolean("keepdim"));
+}
 
 /// An entry of one operation an element.
 pub const fn reduction(name: &'static str, summary: &'static str, infer: Infer) -> Op {

@@ -8,6 +8,7 @@ use smallvec::smallvec;
 use super::definition::{
     BASE, Default, Infer, attribute, no_work, operand, same_interval, same_moments,
 };
+use super::gradient;
 use super::layout::{Layout, Placement, Strides, reshaped};
 use super::pointwise::broadcast_factor;
 use super::{Attribute, AttributeKind, Call, Op, OpError, Operand, Outputs};
@@ -163,6 +164,7 @@ pub const fn view(name: &'static str, summary: &'static str, infer: Infer, layou
         view: true,
         layout,
         work: no_work,
+        gradient: gradient::reshaped,
         interval: same_interval,
         moments: same_moments,
         gradient_gain: |call, position, _| {

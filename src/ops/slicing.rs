@@ -7,6 +7,7 @@ use smallvec::smallvec;
 use super::definition::{
     BASE, Default, Infer, attribute, no_work, same_interval, same_moments, unit_gain,
 };
+use super::gradient;
 use super::layout::{Layout, Placement, Strides, same};
 use super::shape::like;
 use super::{Attribute, AttributeKind, Call, Op, OpError, Outputs};
@@ -233,6 +234,7 @@ const fn part(name: &'static str, summary: &'static str, infer: Infer, layout: L
         view: true,
         layout,
         work: no_work,
+        gradient: gradient::padded,
         interval: same_interval,
         moments: same_moments,
         gradient_gain: unit_gain,

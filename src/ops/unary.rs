@@ -5,6 +5,7 @@
 use std::f64::consts::{FRAC_PI_2, PI, TAU};
 
 use super::definition::{Default, Element, attribute, like_first, save_input, save_output};
+use super::gradient;
 use super::pointwise::{
     LIBRARY_ERROR, function, increasing, increasing_exactly, normal_gain, normal_moments, range,
     real_of, refuse,
@@ -44,6 +45,7 @@ pub static OPS: &[Op] = &[
                 + x.mean * (1.0 - 2.0 * gaussian::cumulative(-z));
             gaussian::moments_from(mean, x.square())
         },
+        gradient: gradient::after::<1>,
         ..function("abs", "|input|", |_, x| x[0].abs())
     },
     Op {
@@ -64,6 +66,7 @@ pub static OPS: &[Op] = &[
         },
         gradient_gain: |_, _, moments| Some(4.0 * moments[0]?.square()),
         autocast: Autocast::Float32,
+        gradient: gradient::after::<2>,
         ..function("square", "input²", |_, x| x[0] * x[0])
     },
     Op {
@@ -79,6 +82,7 @@ pub static OPS: &[Op] = &[
     Op {
         saved: save_output,
         interval: |call, ranges| increasing(call, ranges).clamped(-1.0, f64::INFINITY),
+        gradient: gradient::after::<1>,
         ..kept32("expm1", "exp(input) - 1, exact near 0", |_, x| {
             x[0].exp_m1()
         })
@@ -90,6 +94,7 @@ pub static OPS: &[Op] = &[
     },
     Op {
         interval: |call, ranges| logarithm(call, ranges, -1.0),
+        gradient: gradient::after::<1>,
         ..kept32("log1p", "log(1 + input), exact near 0", |_, x| x[0].ln_1p())
     },
     Op {
@@ -106,6 +111,7 @@ pub static OPS: &[Op] = &[
             let x = range(ranges, 0);
             increasing_exactly(call, &[x.clamped(0.0, f64::INFINITY)]).or_non_finite(x.low < 0.0)
         },
+        gradient: gradient::after::<1>,
         ..function("sqrt", "square root", |_, x| x[0].sqrt())
     },
     Op {
@@ -120,6 +126,7 @@ pub static OPS: &[Op] = &[
                 .clamped(0.0, f64::INFINITY)
                 .or_non_finite(x.low < 0.0)
         },
+        gradient: gradient::after::<2>,
         ..kept32("rsqrt", "1 / √input", |_, x| 1.0 / x[0].sqrt())
     },
     Op {
@@ -133,14 +140,17 @@ pub static OPS: &[Op] = &[
             (stays(moments, |x| x > 0.0) || stays(moments, |x| x < 0.0)).then_some(())?;
             normal_gain(call, position, moments)
         },
+        gradient: gradient::after::<2>,
         ..kept32("reciprocal", "1 / input", |_, x| 1.0 / x[0])
     },
     Op {
         interval: |_, ranges| wave(range(ranges, 0), f64::sin, FRAC_PI_2),
+        gradient: gradient::after::<1>,
         ..kept("sin", "sine", |_, x| x[0].sin())
     },
     Op {
         interval: |_, ranges| wave(range(ranges, 0), f64::cos, 0.0),
+        gradient: gradient::after::<2>,
         ..kept("cos", "cosine", |_, x| x[0].cos())
     },
     Op {

@@ -5,6 +5,7 @@ use rustc_hash::FxHashMap;
 use serde::Serialize;
 
 use super::change::{self, EstimateRow, Interval, LargestRow, LeverRow};
+use super::peak::{PeakPart, SampleRow};
 use crate::device::{Catalogue, Device};
 use crate::facts::Facts;
 use crate::facts::memory::LEFT_OUT;
@@ -13,7 +14,7 @@ use crate::graph::{DefinitionId, LayerId};
 use crate::quantity::Bytes;
 
 /// Layers that are named as owners of activations.
-const OWNERS: usize = 10;
+pub(super) const OWNERS: usize = 10;
 
 /// What one device holds.
 #[derive(Debug, Clone, Serialize)]
@@ -34,6 +35,11 @@ pub struct MemoryPart {
     pub parts: Vec<MemoryRow>,
     /// The layers that keep most for the backward pass, the largest first.
     pub owners: Vec<OwnerRow>,
+    /// The moment of a step at which the most lives, on one device alone.
+    pub peak: PeakPart,
+    /// What lives after each call, if it is asked for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub timeline: Option<Vec<SampleRow>>,
     /// What the sum leaves out.
     pub leaves_out: &'static str,
     /// Where a pipeline's stages hold different amounts: what each rank holds. The figures are those
@@ -113,6 +119,8 @@ impl MemoryPart {
             largest: change::largest_sizes(facts, &estimates),
             parts: parts.collect(),
             owners: owners(facts),
+            peak: PeakPart::of(facts),
+            timeline: None,
             leaves_out: LEFT_OUT,
             ranks: (memory.ranks.len() > 1).then(|| RankPart {
                 rank: memory.rank,

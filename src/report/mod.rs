@@ -7,6 +7,7 @@ mod change;
 mod growth;
 mod layers;
 mod memory;
+mod peak;
 mod serving;
 
 use serde::Serialize;
@@ -15,6 +16,7 @@ pub use change::{EstimateRow, Interval, LargestRow, LeverRow};
 pub use growth::{CurvePart, GrowthPart, LayerGrowthPart};
 pub use layers::{LayerRow, OutputType};
 pub use memory::{DevicePart, MemoryPart, MemoryRow, OwnerRow, RankPart};
+pub use peak::{PeakOwnerRow, PeakPart, PeakRow, PhaseRow, SampleRow};
 pub use serving::{CacheKind, CachePart, PassPart, ServingDevice, ServingPart, WeightPart};
 
 use crate::facts::Facts;
@@ -119,6 +121,12 @@ pub struct BytesPart {
 }
 
 impl CapacityReport {
+    /// The same with the timeline of a step, call by call.
+    pub fn with_timeline(mut self, facts: &Facts<'_>) -> CapacityReport {
+        self.memory.timeline = Some(peak::timeline(facts));
+        self
+    }
+
     /// Puts the report together. `O(nodes + layers)`, three times over for each free dim of the
     /// inputs.
     pub fn of(facts: &Facts<'_>) -> CapacityReport {

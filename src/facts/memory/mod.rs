@@ -67,9 +67,34 @@ pub enum MemoryKind {
     Communication,
     /// Where nothing is kept for a backward pass: the most that lives at once of the forward pass.
     Forward,
+    /// What the backward pass and the optimizer's step need for a while: gradients of activations,
+    /// and what kernels make besides.
+    Temporaries,
 }
 
 impl MemoryKind {
+    /// How many there are.
+    pub const COUNT: usize = MemoryKind::ALL.len();
+
+    /// All of them, in order.
+    pub const ALL: [MemoryKind; 15] = [
+        MemoryKind::Parameters,
+        MemoryKind::Master,
+        MemoryKind::Gradients,
+        MemoryKind::Buckets,
+        MemoryKind::Optimizer,
+        MemoryKind::Average,
+        MemoryKind::Buffers,
+        MemoryKind::Inputs,
+        MemoryKind::Activations,
+        MemoryKind::WeightCasts,
+        MemoryKind::Recomputed,
+        MemoryKind::Gathered,
+        MemoryKind::Communication,
+        MemoryKind::Forward,
+        MemoryKind::Temporaries,
+    ];
+
     /// The name in tables and in JSON.
     pub fn name(self) -> &'static str {
         match self {
@@ -87,6 +112,7 @@ impl MemoryKind {
             MemoryKind::Gathered => "gathered layers",
             MemoryKind::Communication => "communication buffers",
             MemoryKind::Forward => "forward pass",
+            MemoryKind::Temporaries => "temporaries",
         }
     }
 }

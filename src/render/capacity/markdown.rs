@@ -7,6 +7,7 @@ use super::change::{estimate_lines, largest_lines, lever_lines};
 use super::parts::{
     device_line, growth_lines, left_out_line, memory_lines, owner_lines, rank_line,
 };
+use super::peak::{peak_header, peak_line, peak_lines, peak_owner_lines, timeline_lines};
 use super::rows::{lines, totals};
 use super::serving::{serving_line, serving_lines};
 use crate::render::Layout;
@@ -66,6 +67,18 @@ impl CapacityRenderer for Markdown {
                 "\n| what would save | bytes | to | at the cost of |\n|---|--:|--:|---|\n",
             );
             table(&mut text, levers);
+        }
+        let what = peak_header(memory);
+        let header = format!("\n| {what} | bytes | share | together |\n|---|--:|--:|--:|");
+        let _ = writeln!(text, "{header}");
+        table(&mut text, peak_lines(memory));
+        let _ = writeln!(text, "\n{}", escape(&peak_line(memory)));
+        text.push_str("\n| held at the peak by | | bytes | share |\n|---|---|--:|--:|\n");
+        table(&mut text, peak_owner_lines(memory));
+        let timeline = timeline_lines(memory);
+        if !timeline.is_empty() {
+            text.push_str("\n| phase | layer | op | most | left |\n|---|---|---|--:|--:|\n");
+            table(&mut text, timeline);
         }
         let owners = owner_lines(memory);
         if !owners.is_empty() {

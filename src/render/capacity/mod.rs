@@ -5,6 +5,7 @@ mod html;
 mod json;
 mod markdown;
 mod parts;
+mod peak;
 mod rows;
 mod serving;
 mod text;

@@ -9,6 +9,7 @@ use super::change::{estimate_lines, largest_lines, lever_lines};
 use super::parts::{
     device_line, growth_lines, left_out_line, memory_lines, owner_lines, rank_line,
 };
+use super::peak::{peak_header, peak_line, peak_lines, peak_owner_lines, timeline_lines};
 use super::rows::{Line, lines, totals};
 use super::serving::{serving_line, serving_lines};
 use crate::quantity::Flops;
@@ -78,6 +79,20 @@ impl CapacityRenderer for Text {
         if !levers.is_empty() {
             let header = ["what would save", "bytes", "to", "at the cost of"];
             let _ = write!(text, "\n{}", columns(width, header, levers, &[1, 2]));
+        }
+        let header = [peak_header(memory), "bytes", "share", "together"];
+        let table = columns(width, header, peak_lines(memory), &[1, 2, 3]);
+        let _ = write!(text, "\n{table}");
+        for line in wrapped(&peak_line(memory), layout.width) {
+            let _ = writeln!(text, "{line}");
+        }
+        let header = ["held at the peak by", "", "bytes", "share"];
+        let holders = columns(width, header, peak_owner_lines(memory), &[2, 3]);
+        let _ = write!(text, "\n{holders}");
+        let timeline = timeline_lines(memory);
+        if !timeline.is_empty() {
+            let header = ["phase", "layer", "op", "most", "left"];
+            let _ = write!(text, "\n{}", columns(None, header, timeline, &[3, 4]));
         }
         let owners = owner_lines(memory);
         if !owners.is_empty() {

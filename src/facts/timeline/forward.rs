@@ -1,0 +1,230 @@
+//! The forward pass: what calls make, and what autograd keeps of it.
+//!
+//! A storage lives from the call that makes it to the last one that reads it or a view of it, and
+//! longer where a node keeps it for the backward pass.
+
+use std::ops::Range;
+
+use rustc_hash::FxHashSet;
+use smallvec::SmallVec;
+
+use super::heap::{Handle, Phase, Recorder};
+use super::step::{Held, Step};
+use crate::facts::memory::MemoryKind;
+use crate::graph::{Node, NodeId, TensorId, TensorKind};
+use crate::ops::Saved;
+use crate::tensor::Dtype;
+
+/// What becomes of what autograd asks for.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Keeping {
+    /// It is kept until the node has run backwards.
+    All,
+    /// Nothing is kept: no gradient is wanted, or the layer is recomputed.
+    Nothing,
+}
+
+impl<R: Recorder> Step<'_, R> {
+    /// All calls in order. Of a recomputed layer only what it reads from outside is kept.
+    pub(super) fn forward_pass(&mut self) {
+        let graph = self.of.graph;
+        let keeping = match graph.training {
+            true => Keeping::All,
+            false => Keeping::Nothing,
+        };
+        let mut at = 0;
+        for number in 0..self.regions.len() {
+            let region = graph.layer_nodes(self.regions[number]);
+            self.forward(at..region.start, Phase::Forward, keeping);
+            self.keep_inputs(&region);
+            self.forward(region.clone(), Phase::Forward, Keeping::Nothing);
+            at = region.end;
+        }
+        self.forward(at..graph.dag.node_count() as u32, Phase::Forward, keeping);
+        self.end_casts();
+    }
+
+    /// The calls of a recomputed layer once more, now with what autograd keeps.
+    pub(super) fn recompute(&mut self, region: Range<u32>) {
+        let made = self.forward(region, Phase::Backward, Keeping::All);
+        made.into_iter()
+            .for_each(|handle| self.heap.release(handle));
+        self.end_casts();
+    }
+
+    fn end_casts(&mut self) {
+        for (_, handle) in std::mem::take(&mut self.casts) {
+            self.heap.release(handle);
+        }
+    }
+
+    /// Keeps what the calls of a range read from outside it for the first of them, which is the
+    /// last to run backwards.
+    fn keep_inputs(&mut self, range: &Range<u32>) {
+        let graph = self.of.graph;
+        let mut kept: FxHashSet<TensorId> = FxHashSet::default();
+        for id in range.clone().map(NodeId) {
+            if !self.runs(id) {
+                continue;
+            }
+            for &tensor in graph.node(id).arguments.iter().filter(|id| id.is_present()) {
+                let root = self.of.storages.root(tensor);
+                let inside = |made: NodeId| range.contains(&made.0);
+                let Some(handle) = self.storages[root.0 as usize] else {
+                    continue;
+                };
+                if !graph.producer(root).is_some_and(inside) && kept.insert(root) {
+                    let handle = self.heap.retain(handle);
+                    self.held[range.start as usize].push(Held { handle, name: "" });
+                }
+            }
+        }
+    }
+
+    /// Runs a range of calls, and gives what of it is still referred to from elsewhere.
+    fn forward(&mut self, range: Range<u32>, phase: Phase, keeping: Keeping) -> Vec<Handle> {
+        let mut open = Vec::new();
+        for id in range.clone().map(NodeId) {
+            if self.runs(id) {
+                self.at(phase, Some(id));
+                self.call(id, keeping);
+                self.end_of_uses(id, &range, phase, &mut open);
+            }
+        }
+        open
+    }
+
+    /// One call: casts, outputs and what is kept besides.
+    fn call(&mut self, id: NodeId, keeping: Keeping) {
+        let (graph, dtypes) = (self.of.graph, self.of.dtypes);
+        let node = graph.node(id);
+        let mut asked = Saved::default();
+        let strides = |tensor| self.of.storages.strides(tensor);
+        let has_gradient = self.has_gradient(id);
+        dtypes.with_call(graph, node, strides, |call| {
+            (node.op.saved)(call, &mut asked);
+        });
+        let mut casts: SmallVec<[(usize, Handle); 2]> = SmallVec::new();
+        for position in 0..node.arguments.len() {
+            if dtypes.is_cast(graph, node, position) {
+                let handle = self.cast(node, position);
+                casts.push((position, handle));
+            }
+        }
+        for output in node.outputs() {
+            if self.of.storages.root(output) == output {
+                let bytes = dtypes.bytes(graph, output);
+                let handle = self.heap.allocate(bytes, MemoryKind::Activations);
+                self.storages[output.0 as usize] = Some(handle);
+            }
+        }
+        let mut held: Vec<Held> = Vec::new();
+        for &(name, elements, dtype) in &asked.extra {
+            let bytes = dtype.bytes_for(elements);
+            let handle = self.heap.allocate(bytes, MemoryKind::Activations);
+            held.push(Held { handle, name });
+        }
+        if keeping == Keeping::Nothing || !has_gradient {
+            held.drain(..)
+                .for_each(|held| self.heap.release(held.handle));
+            casts
+                .into_iter()
+                .for_each(|(_, handle)| self.heap.release(handle));
+            return;
+        }
+        for &position in &asked.arguments {
+            let cast = casts.iter().find(|(at, _)| *at == position);
+            let operand = node.arguments.get(position).filter(|id| id.is_present());
+            let handle = match (cast, operand) {
+                (Some(&(_, handle)), _) => Some(handle),
+                (None, Some(&tensor)) => self.storage(tensor),
+                (None, None) => None,
+            };
+            held.extend(handle.map(|handle| self.hold(handle)));
+        }
+        for &position in &asked.outputs {
+            let handle = node.outputs().nth(position).and_then(|id| self.storage(id));
+            held.extend(handle.map(|handle| self.hold(handle)));
+        }
+        casts
+            .into_iter()
+            .for_each(|(_, handle)| self.heap.release(handle));
+        self.held[id.0 as usize].append(&mut held);
+    }
+
+    fn hold(&mut self, handle: Handle) -> Held {
+        let handle = self.heap.retain(handle);
+        Held { handle, name: "" }
+    }
+
+    pub(super) fn storage(&self, tensor: TensorId) -> Option<Handle> {
+        self.storages[self.of.storages.root(tensor).0 as usize]
+    }
+
+    /// The copy of an operand that autocast hands a call. Copies of trained float32 parameters
+    /// into the lower type serve all their uses; copies of other tensors serve one.
+    fn cast(&mut self, node: &Node, position: usize) -> Handle {
+        let (graph, dtypes) = (self.of.graph, self.of.dtypes);
+        let tensor = node.arguments[position];
+        let dtype = dtypes.operand(graph, node, position);
+        let bytes = dtype.bytes_for(graph.ty(tensor).shape.elements());
+        let cached = match self.parameter(tensor) {
+            Some(number)
+                if graph.tensor(tensor).requires_grad
+                    && dtypes.tensor(graph, tensor) == Dtype::Float32
+                    && dtypes.autocast() == Some(dtype) =>
+            {
+                Some(number)
+            }
+            _ => None,
+        };
+        let Some(number) = cached else {
+            return self.heap.allocate(bytes, MemoryKind::Activations);
+        };
+        let handle = match self.casts.get(&number) {
+            Some(&handle) => handle,
+            None => {
+                let handle = self.heap.allocate(bytes, MemoryKind::WeightCasts);
+                self.casts.insert(number, handle);
+                handle
+            }
+        };
+        self.heap.retain(handle)
+    }
+
+    /// Gives up what nothing reads after this call. What is read only after a range that is
+    /// recomputed goes at its end.
+    fn end_of_uses(
+        &mut self,
+        id: NodeId,
+        range: &Range<u32>,
+        phase: Phase,
+        open: &mut Vec<Handle>,
+    ) {
+        let graph = self.of.graph;
+        let node = graph.node(id);
+        let operands = node.arguments.iter().copied().filter(|id| id.is_present());
+        let mut seen: SmallVec<[TensorId; 8]> = SmallVec::new();
+        for tensor in operands.chain(node.outputs()) {
+            let root = self.of.storages.root(tensor);
+            let TensorKind::Output(producer) = graph.tensor(root).kind else {
+                continue;
+            };
+            // What is made before a range that is recomputed has had its last use.
+            let again = phase == Phase::Backward;
+            if seen.contains(&root) || (again && !range.contains(&producer.0)) {
+                continue;
+            }
+            seen.push(root);
+            let Some(handle) = self.storages[root.0 as usize] else {
+                continue;
+            };
+            let last = self.last[root.0 as usize];
+            if last == id.0 {
+                self.heap.release(handle);
+            } else if again && producer == id && last >= range.end {
+                open.push(handle);
+            }
+        }
+    }
+}

@@ -1,0 +1,261 @@
+//! One step of training or serving, as the sequence of what it allocates and frees.
+
+use std::collections::BTreeMap;
+
+use super::heap::{Handle, Heap, Moment, Phase, Recorder};
+use super::reach::{begins, reached, regions};
+use super::update::Update;
+use crate::facts::liveness::Liveness;
+use crate::facts::memory::{MemoryKind, state_bytes};
+use crate::facts::precision::{NodeDtypes, Policy};
+use crate::facts::storage::Storages;
+use crate::graph::{Graph, LayerId, NodeId, TensorId, TensorKind};
+use crate::ops::layout::Strides;
+use crate::spec::run::Run;
+use crate::tensor::Dtype;
+
+/// What a step is made of.
+#[derive(Clone, Copy)]
+pub struct Inputs<'a> {
+    /// The model.
+    pub graph: &'a Graph,
+    /// The planned run.
+    pub run: &'a Run,
+    /// The precision policy.
+    pub policy: &'a Policy,
+    /// Which calls run at all.
+    pub liveness: &'a Liveness,
+    /// In which types they run.
+    pub dtypes: &'a NodeDtypes,
+    /// In whose storage tensors lie.
+    pub storages: &'a Storages,
+}
+
+/// A storage that autograd keeps for a node.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Held {
+    pub handle: Handle,
+    /// The name of what is neither operand nor output.
+    pub name: &'static str,
+}
+
+/// The gradient of a tensor that its producer has not yet been handed.
+#[derive(Debug, Clone)]
+pub(super) struct Pending {
+    pub handle: Handle,
+    pub strides: Strides,
+}
+
+/// The state of a step.
+pub(super) struct Step<'a, R> {
+    pub of: Inputs<'a>,
+    pub heap: Heap<R>,
+    /// The call of the forward pass after which nothing refers to a storage but autograd, by its
+    /// first tensor.
+    pub last: Vec<u32>,
+    /// The storages of tensors, by their first tensor.
+    pub storages: Vec<Option<Handle>>,
+    /// What autograd keeps, by node.
+    pub held: Vec<Vec<Held>>,
+    /// Casts of parameters, which autocast keeps until the forward pass ends.
+    pub casts: BTreeMap<u32, Handle>,
+    /// Gradients on their way, by tensor.
+    pub pending: BTreeMap<TensorId, Pending>,
+    /// Sums of gradients of parameters that are not complete, by parameter.
+    pub incoming: Vec<Option<Handle>>,
+    /// Complete gradients of parameters.
+    pub gradients: Vec<Option<Handle>>,
+    /// Uses of parameters that are yet to run backwards.
+    pub uses: Vec<u32>,
+    /// The outermost recomputed layers, in order.
+    pub regions: Vec<LayerId>,
+    /// The outputs of the model that the backward pass begins with.
+    pub begins: Vec<TensorId>,
+    /// Which nodes the loss can hand a gradient. The others go with their tensors, and keep
+    /// nothing.
+    reached: Vec<bool>,
+    /// The gradients that the backward pass began with.
+    pub seeds: Vec<Handle>,
+    lasting: Vec<Handle>,
+}
+
+/// Runs a step of a model whose optimizer has its state, or a forward pass without gradients where
+/// the model is not trained; `recorder` hears what happens.
+///
+/// The backward pass takes calls in the reverse of their order, as autograd does, whose nodes have
+/// priority by their age. Several micro-batches do as two: the first finds no gradients and the
+/// others find some. `O(nodes + operands)`.
+pub fn run<R: Recorder>(of: Inputs<'_>, recorder: R) -> R {
+    let mut step = Step::new(of, recorder);
+    step.start();
+    if of.graph.training {
+        let micro_batches = of.run.train.grad_accumulation.or(1).clamp(1, 2);
+        for _ in 0..micro_batches {
+            step.forward_pass();
+            step.backward_pass();
+        }
+        step.optimizer();
+        step.zero_grad();
+    } else {
+        step.forward_pass();
+        step.release_outputs();
+    }
+    debug_assert_eq!(step.heap.living(), step.lasting.len(), "something leaks");
+    step.heap.recorder
+}
+
+impl<'a, R: Recorder> Step<'a, R> {
+    fn new(of: Inputs<'a>, recorder: R) -> Step<'a, R> {
+        let graph = of.graph;
+        let mut last = vec![0u32; graph.types.len()];
+        for (id, node) in graph.nodes() {
+            if !of.liveness.is_live(id) || !graph.is_known(node) {
+                continue;
+            }
+            let operands = node.arguments.iter().copied().filter(|id| id.is_present());
+            for tensor in operands.chain(node.outputs()) {
+                last[of.storages.root(tensor).0 as usize] = id.0;
+            }
+        }
+        for &output in graph.outputs.iter().filter(|id| id.is_present()) {
+            last[of.storages.root(output).0 as usize] = u32::MAX;
+        }
+        let begins = begins(graph);
+        Step {
+            of,
+            heap: Heap::new(recorder),
+            last,
+            storages: vec![None; graph.types.len()],
+            held: vec![Vec::new(); graph.dag.node_count()],
+            casts: BTreeMap::new(),
+            pending: BTreeMap::new(),
+            incoming: vec![None; graph.parameters.len()],
+            gradients: vec![None; graph.parameters.len()],
+            uses: vec![0; graph.parameters.len()],
+            regions: regions(graph),
+            reached: reached(graph, &begins),
+            begins,
+            seeds: Vec::new(),
+            lasting: Vec::new(),
+        }
+    }
+
+    pub(super) fn at(&mut self, phase: Phase, node: Option<NodeId>) {
+        self.heap.now = Moment {
+            phase,
+            node,
+            parameter: None,
+        };
+    }
+
+    /// The live calls of a range of nodes whose types are known.
+    pub(super) fn runs(&self, id: NodeId) -> bool {
+        self.of.liveness.is_live(id) && self.of.graph.is_known(self.of.graph.node(id))
+    }
+
+    /// Whether the node runs backwards.
+    pub(super) fn has_gradient(&self, id: NodeId) -> bool {
+        self.reached[id.0 as usize]
+    }
+
+    /// The number of the parameter that a tensor is.
+    pub(super) fn parameter(&self, tensor: TensorId) -> Option<u32> {
+        match self.of.graph.tensor(tensor).kind {
+            TensorKind::Parameter(number) => Some(number),
+            _ => None,
+        }
+    }
+
+    /// What is there before the step and stays.
+    fn start(&mut self) {
+        let Inputs {
+            graph, run, policy, ..
+        } = self.of;
+        for (number, parameter) in graph.parameters.iter().enumerate() {
+            self.heap.now.parameter = Some(number as u32);
+            let ty = graph.ty(parameter.tensor);
+            let kind = match parameter.buffer {
+                true => MemoryKind::Buffers,
+                false => MemoryKind::Parameters,
+            };
+            let handle = self.heap.allocate(ty.bytes(), kind);
+            self.storages[parameter.tensor.0 as usize] = Some(handle);
+            self.lasting.push(handle);
+            if !graph.training || !parameter.trainable {
+                continue;
+            }
+            let elements = ty.shape.elements();
+            for (kind, dtype) in [
+                (MemoryKind::Master, policy.master.value),
+                (MemoryKind::Average, policy.ema.value),
+            ] {
+                if let Some(dtype) = dtype {
+                    let handle = self.heap.allocate(dtype.bytes_for(elements), kind);
+                    self.lasting.push(handle);
+                }
+            }
+            let dtype = match policy.optimizer.value == policy.params.value {
+                true => ty.dtype,
+                false => policy.optimizer.value,
+            };
+            let bytes = state_bytes(&run.train.optimizer, &ty.shape, dtype);
+            if bytes > 0 {
+                let handle = self.heap.allocate(bytes, MemoryKind::Optimizer);
+                self.lasting.push(handle);
+            }
+        }
+        self.heap.now.parameter = None;
+        for &(_, tensor) in &graph.inputs {
+            let bytes = graph.ty(tensor).bytes();
+            let handle = self.heap.allocate(bytes, MemoryKind::Inputs);
+            self.storages[tensor.0 as usize] = Some(handle);
+            self.lasting.push(handle);
+        }
+    }
+
+    /// The update of all parameters, one by one or as one list.
+    fn optimizer(&mut self) {
+        self.at(Phase::Optimizer, None);
+        let (graph, policy) = (self.of.graph, self.of.policy);
+        let update = Update::of(&self.of.run.train.optimizer);
+        let mut early: Vec<Handle> = Vec::new();
+        let mut late: Vec<Handle> = Vec::new();
+        for (number, parameter) in graph.parameters.iter().enumerate() {
+            if !parameter.trainable || self.gradients[number].is_none() {
+                continue;
+            }
+            self.heap.now.parameter = Some(number as u32);
+            let ty = graph.ty(parameter.tensor);
+            let dtype: Dtype = policy.master.value.unwrap_or(ty.dtype);
+            let bytes = dtype.bytes_for(ty.shape.elements());
+            let make = |heap: &mut Heap<R>, count: u64| -> Vec<Handle> {
+                (0..count)
+                    .map(|_| heap.allocate(bytes, MemoryKind::Temporaries))
+                    .collect()
+            };
+            if update.listwise {
+                late.extend(make(&mut self.heap, update.copies));
+                continue;
+            }
+            early.drain(..).for_each(|handle| self.heap.release(handle));
+            early = make(&mut self.heap, update.gradient);
+            let mut made = make(&mut self.heap, update.copies);
+            late.drain(..).for_each(|handle| self.heap.release(handle));
+            late = made.split_off(made.len() - (update.left as usize).min(made.len()));
+            made.drain(..).for_each(|handle| self.heap.release(handle));
+        }
+        for handle in early.into_iter().chain(late) {
+            self.heap.release(handle);
+        }
+        self.heap.now.parameter = None;
+    }
+
+    /// `zero_grad(set_to_none=True)`.
+    fn zero_grad(&mut self) {
+        for number in 0..self.gradients.len() {
+            if let Some(handle) = self.gradients[number].take() {
+                self.heap.release(handle);
+            }
+        }
+    }
+}

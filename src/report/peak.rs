@@ -1,0 +1,167 @@
+//! The report's part about time: when in a step the most memory lives, what it is, and whose; and
+//! the timeline itself.
+
+use rustc_hash::FxHashMap;
+use serde::Serialize;
+
+use super::memory::OWNERS;
+use crate::facts::Facts;
+use crate::facts::memory::MemoryKind;
+use crate::facts::timeline::{Moment, Peak, Sample, Samples, run};
+use crate::graph::{DefinitionId, Graph, LayerId};
+use crate::quantity::Bytes;
+
+/// The moment of a step at which the most lives on one device.
+#[derive(Debug, Clone, Serialize)]
+pub struct PeakPart {
+    /// How much.
+    pub bytes: Bytes,
+    /// The layer or parameter that the step is at.
+    pub at: String,
+    /// The op of the call that runs.
+    pub op: &'static str,
+    /// The part of the step.
+    pub phase: &'static str,
+    /// What it is made of.
+    pub parts: Vec<PeakRow>,
+    /// Who holds most of it, the largest first.
+    pub owners: Vec<PeakOwnerRow>,
+    /// The most in each phase.
+    pub phases: Vec<PhaseRow>,
+}
+
+/// A part of the peak.
+#[derive(Debug, Clone, Serialize)]
+pub struct PeakRow {
+    /// What for.
+    pub kind: &'static str,
+    /// How much.
+    pub bytes: Bytes,
+}
+
+/// A holder of memory at the peak: a layer, all its repetitions together.
+#[derive(Debug, Clone, Serialize)]
+pub struct PeakOwnerRow {
+    /// The path of the first instance, or `the model` for what belongs to no layer.
+    pub path: String,
+    /// Instances that hold something.
+    pub instances: u64,
+    /// What for.
+    pub kind: &'static str,
+    /// How much.
+    pub bytes: Bytes,
+}
+
+/// The most that lives in a phase.
+#[derive(Debug, Clone, Serialize)]
+pub struct PhaseRow {
+    /// The phase.
+    pub phase: &'static str,
+    /// How much.
+    pub bytes: Bytes,
+}
+
+/// What lives around one call of the step.
+#[derive(Debug, Clone, Serialize)]
+pub struct SampleRow {
+    /// The part of the step.
+    pub phase: &'static str,
+    /// The layer or parameter.
+    pub at: String,
+    /// The op of the call.
+    pub op: &'static str,
+    /// The most that lives while it runs.
+    pub most: Bytes,
+    /// What is left after it.
+    pub left: Bytes,
+}
+
+/// The timeline of a step, call by call.
+pub(super) fn timeline(facts: &Facts<'_>) -> Vec<SampleRow> {
+    let graph = facts.graph();
+    let samples = run(facts.timeline(), Samples::default()).into_samples();
+    let row = |sample: Sample| {
+        let (at, op) = place(graph, sample.moment);
+        SampleRow {
+            phase: sample.moment.phase.name(),
+            at,
+            op,
+            most: Bytes(sample.most),
+            left: Bytes(sample.left),
+        }
+    };
+    samples.into_iter().map(row).collect()
+}
+
+/// The layer or parameter that a step is at, and the op of its call.
+fn place(graph: &Graph, moment: Moment) -> (String, &'static str) {
+    match (moment.node, moment.parameter) {
+        (Some(node), _) => {
+            let node = graph.node(node);
+            (graph.layer_path(node.layer), node.op.name)
+        }
+        (None, Some(number)) => {
+            let parameter = &graph.parameters[number as usize];
+            (graph.parameter_path(parameter), "")
+        }
+        (None, None) => (String::new(), ""),
+    }
+}
+
+impl PeakPart {
+    pub(super) fn of(facts: &Facts<'_>) -> PeakPart {
+        let (graph, peak) = (facts.graph(), facts.peak());
+        let (at, op) = peak
+            .moment
+            .map_or((String::new(), ""), |moment| place(graph, moment));
+        PeakPart {
+            bytes: peak.bytes,
+            at,
+            op,
+            phase: peak.moment.map_or("", |moment| moment.phase.name()),
+            parts: peak
+                .parts
+                .iter()
+                .map(|&(kind, bytes)| PeakRow {
+                    kind: kind.name(),
+                    bytes,
+                })
+                .collect(),
+            owners: owners(graph, peak),
+            phases: peak
+                .phases
+                .iter()
+                .map(|&(phase, bytes)| PhaseRow {
+                    phase: phase.name(),
+                    bytes,
+                })
+                .collect(),
+        }
+    }
+}
+
+/// The largest holders, repetitions of a layer together.
+fn owners(graph: &Graph, peak: &Peak) -> Vec<PeakOwnerRow> {
+    type Sum = (Option<LayerId>, u64, Bytes);
+    let mut sums: FxHashMap<(Option<DefinitionId>, MemoryKind), Sum> = FxHashMap::default();
+    for owner in &peak.owners {
+        let definition = owner.layer.map(|layer| graph.layer(layer).definition);
+        let (first, instances, bytes) =
+            sums.entry((definition, owner.kind))
+                .or_insert((owner.layer, 0, Bytes::ZERO));
+        *first = (*first).min(owner.layer);
+        *instances += 1;
+        *bytes += owner.bytes;
+    }
+    let mut sums: Vec<_> = sums.into_iter().collect();
+    sums.sort_by_key(|&((_, kind), (first, _, bytes))| (std::cmp::Reverse(bytes), first, kind));
+    sums.into_iter()
+        .take(OWNERS)
+        .map(|((_, kind), (first, instances, bytes))| PeakOwnerRow {
+            path: first.map_or_else(|| "the model".to_owned(), |layer| graph.layer_path(layer)),
+            instances,
+            kind: kind.name(),
+            bytes,
+        })
+        .collect()
+}
