@@ -10,7 +10,6 @@ use super::growth::dims;
 use super::overhead::Estimate;
 use crate::diag::Sink;
 use crate::formula::arithmetic::Number;
-use crate::lower::lower;
 use crate::quantity::Bytes;
 
 /// Times that a model is lowered at most for one dim.
@@ -153,6 +152,7 @@ impl Sizes<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::lower::lower;
     use crate::facts::fixture::lowered;
 
     const MLP: &str = r#"

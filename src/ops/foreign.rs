@@ -6,7 +6,7 @@
 use smallvec::smallvec;
 
 use super::definition::{
-    Attribute, BASE, Default, attribute, no_work, operand, optional, variadic,
+    Attribute, BASE, Default, any_value, attribute, no_work, operand, optional, variadic,
 };
 use super::{AttributeKind, Call, Op, OpError, Operand, Outputs, Saved, Work};
 use crate::tensor::{Interval, Shape, TensorType};
@@ -20,22 +20,7 @@ pub static OPS: &[Op] = &[
         name: OPAQUE,
         summary: "an op that is not known: only the type of its output is",
         operands: &[variadic("inputs")],
-        attributes: &[
-            attribute(
-                "size",
-                AttributeKind::Integers,
-                Default::None,
-                "the shape of the output, unless its type is stated",
-            )
-            .or(&["shape"]),
-            attribute(
-                "dtype",
-                AttributeKind::Dtype,
-                Default::None,
-                "the element type of the output",
-            ),
-            TARGET,
-        ],
+        attributes: &[OPTIONAL_SIZE, DTYPE, TARGET],
         infer: stated,
         work: no_work,
         ..BASE
@@ -69,6 +54,38 @@ pub static OPS: &[Op] = &[
         ..FOREIGN
     },
     Op {
+        name: "tensor",
+        summary: "a constant of which no more is known than its type and its bounds",
+        operands: &[],
+        attributes: &[
+            SIZE,
+            DTYPE,
+            attribute(
+                "low",
+                AttributeKind::Float,
+                Default::None,
+                "no value is less",
+            ),
+            attribute(
+                "high",
+                AttributeKind::Float,
+                Default::None,
+                "no value is greater",
+            ),
+        ],
+        infer: stated,
+        differentiable: false,
+        work: no_work,
+        interval: |call, _| match (call.float("low"), call.float("high")) {
+            (Some(low), Some(high)) => {
+                let finite = low.is_finite() && high.is_finite();
+                Interval::new(low, high).or_non_finite(!finite)
+            }
+            _ => any_value(call, &[]),
+        },
+        ..BASE
+    },
+    Op {
         name: "overwritten",
         summary: "the input, with some of its elements replaced by elements of value",
         operands: OVERWRITTEN,
@@ -81,22 +98,7 @@ pub static OPS: &[Op] = &[
 /// An op of which another program states the type.
 const FOREIGN: Op = Op {
     operands: &[variadic("inputs")],
-    attributes: &[
-        attribute(
-            "size",
-            AttributeKind::Integers,
-            Default::Required,
-            "the shape of the output",
-        )
-        .or(&["shape"]),
-        attribute(
-            "dtype",
-            AttributeKind::Dtype,
-            Default::None,
-            "the element type of the output",
-        ),
-        TARGET,
-    ],
+    attributes: &[SIZE, DTYPE, TARGET],
     infer: stated,
     ..BASE
 };
@@ -113,6 +115,29 @@ fn save_floats(call: &Call, saved: &mut Saved) {
     }
 }
 
+const SIZE: Attribute = attribute(
+    "size",
+    AttributeKind::Integers,
+    Default::Required,
+    "the shape of the output",
+)
+.or(&["shape"]);
+
+const OPTIONAL_SIZE: Attribute = attribute(
+    "size",
+    AttributeKind::Integers,
+    Default::None,
+    "the shape of the output, unless its type is stated",
+)
+.or(&["shape"]);
+
+const DTYPE: Attribute = attribute(
+    "dtype",
+    AttributeKind::Dtype,
+    Default::None,
+    "the element type of the output",
+);
+
 /// The name that another program gives the op.
 const TARGET: Attribute = attribute(
     "target",
@@ -124,9 +149,9 @@ const TARGET: Attribute = attribute(
 const OVERWRITTEN: &[Operand] = &[operand("input"), optional("value")];
 
 fn stated(call: &Call) -> Result<Outputs, OpError> {
-    let given = call
-        .integers("size")
-        .ok_or_else(|| OpError::new("the op needs `size`").attribute("size"))?;
+    let given = call.integers("size").ok_or_else(|| {
+        OpError::new(format!("`{}` needs `size`", call.op.name)).attribute("size")
+    })?;
     let sizes: Option<Shape> = given.iter().map(|&n| u64::try_from(n).ok()).collect();
     let shape = sizes.ok_or_else(|| {
         OpError::new(format!("`size` is {given:?}, and a size is below 0")).attribute("size")
@@ -157,6 +182,7 @@ mod tests {
             ("elementwise([2, 3], size=[2, 3])", "float32 [2, 3]"),
             ("summarised([2, 3], size=[], dtype=int64)", "int64 []"),
             ("rearranged([2, 3], size=[3, 2])", "float32 [3, 2]"),
+            ("tensor(size=[4], dtype=int64, low=0, high=3)", "int64 [4]"),
             ("overwritten([2, 3], [3])", "float32 [2, 3]"),
         ]);
     }
@@ -164,10 +190,13 @@ mod tests {
     /// Guards against a range that has the old values only, or the new ones only.
     #[test]
     fn an_element_is_an_old_or_a_new_one() {
-        check_intervals(&[(
-            "overwritten([2, 3], [3])",
-            &[(0.0, 1.0), (5.0, 6.0)],
-            "[0, 6]",
-        )]);
+        check_intervals(&[
+            (
+                "overwritten([2, 3], [3])",
+                &[(0.0, 1.0), (5.0, 6.0)],
+                "[0, 6]",
+            ),
+            ("tensor(size=[4], low=-1, high=3)", &[], "[-1, 3]"),
+        ]);
     }
 }

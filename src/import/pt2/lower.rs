@@ -75,6 +75,7 @@ pub(super) fn lower(
     Ok(Imported {
         model,
         agreement: lowering.agreement,
+        notes: Vec::new(),
     })
 }
 
@@ -107,18 +108,15 @@ fn last_uses<'a>(flat: &Flat<'a>) -> FxHashMap<Scoped<'a>, usize> {
     let mut last = FxHashMap::default();
     for (at, step) in flat.steps.iter().enumerate() {
         last.extend(step.reads().map(|name| (name, at)));
-        match step {
-            Step::Call(call) => {
-                for name in call
-                    .node
-                    .inputs
-                    .iter()
-                    .flat_map(|input| flatten::names(&input.arg))
-                {
-                    last.insert((call.scope, name.name.as_str()), at);
-                }
+        if let Step::Call(call) = step {
+            for name in call
+                .node
+                .inputs
+                .iter()
+                .flat_map(|input| flatten::names(&input.arg))
+            {
+                last.insert((call.scope, name.name.as_str()), at);
             }
-            _ => {}
         }
     }
     for (scope, graph) in flat.graphs.iter().enumerate() {
