@@ -1,7 +1,7 @@
 //! Dropout: random zeros in training, nothing in evaluation.
 
 use super::definition::{BASE, Default, attribute, like_first};
-use super::layout::preserved;
+use super::layout;
 use super::pointwise::{operations, range};
 use super::{Attribute, AttributeKind, Call, Op, OpError, Outputs, Saved, Work};
 use crate::tensor::{Dtype, Interval, Moments};
@@ -73,7 +73,11 @@ const SCALED: Op = Op {
     attributes: &[P],
     infer: checked,
     random: true,
-    layout: preserved,
+    // With nothing to drop the input itself is handed on.
+    layout: |call, strides| match probability(call) {
+        Some(_) => layout::preserved(call, strides),
+        None => layout::same(call, strides),
+    },
     // Drawing and multiplying.
     work: |call| match probability(call) {
         Some(_) => operations(call, 2),

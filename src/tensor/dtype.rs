@@ -23,6 +23,7 @@ pub enum Dtype {
     Int16,
     Int8,
     Uint8,
+    Uint64,
     Int4,
     Bool,
 }
@@ -137,7 +138,7 @@ static FLOAT8_E5M2: FloatFormat = format(
 
 impl Dtype {
     /// Every element type.
-    pub const ALL: [Dtype; 15] = [
+    pub const ALL: [Dtype; 16] = [
         Dtype::Float64,
         Dtype::Float32,
         Dtype::Float16,
@@ -151,6 +152,7 @@ impl Dtype {
         Dtype::Int16,
         Dtype::Int8,
         Dtype::Uint8,
+        Dtype::Uint64,
         Dtype::Int4,
         Dtype::Bool,
     ];
@@ -171,6 +173,7 @@ impl Dtype {
             Dtype::Int16 => "int16",
             Dtype::Int8 => "int8",
             Dtype::Uint8 => "uint8",
+            Dtype::Uint64 => "uint64",
             Dtype::Int4 => "int4",
             Dtype::Bool => "bool",
         }
@@ -195,6 +198,7 @@ impl Dtype {
             "int16" | "i16" | "short" => Dtype::Int16,
             "int8" | "i8" => Dtype::Int8,
             "uint8" | "u8" | "byte" => Dtype::Uint8,
+            "uint64" | "u64" => Dtype::Uint64,
             "int4" | "i4" => Dtype::Int4,
             "bool" | "boolean" => Dtype::Bool,
             _ => return None,
@@ -205,7 +209,7 @@ impl Dtype {
     pub fn bits(self) -> u64 {
         match self {
             Dtype::Complex128 => 128,
-            Dtype::Float64 | Dtype::Int64 | Dtype::Complex64 => 64,
+            Dtype::Float64 | Dtype::Int64 | Dtype::Uint64 | Dtype::Complex64 => 64,
             Dtype::Float32 | Dtype::Int32 => 32,
             Dtype::Float16 | Dtype::Bfloat16 | Dtype::Int16 => 16,
             Dtype::Float8E4m3fn | Dtype::Float8E5m2 | Dtype::Int8 | Dtype::Uint8 | Dtype::Bool => 8,
@@ -247,7 +251,8 @@ impl Dtype {
         matches!(self, Dtype::Complex64 | Dtype::Complex128)
     }
 
-    /// Smallest and largest value of an integer type or bool; `None` for floats.
+    /// Smallest and largest value of an integer type or bool; `None` for floats, and for uint64,
+    /// whose upper half an `i64` does not hold.
     pub fn integer_range(self) -> Option<(i64, i64)> {
         Some(match self {
             Dtype::Int64 => (i64::MIN, i64::MAX),
@@ -277,12 +282,13 @@ impl Dtype {
             Int16 => 4,
             Int32 => 5,
             Int64 => 6,
-            Float8E4m3fn | Float8E5m2 => 7,
-            Float16 | Bfloat16 => 8,
-            Float32 => 9,
-            Float64 => 10,
-            Complex64 => 11,
-            Complex128 => 12,
+            Uint64 => 7,
+            Float8E4m3fn | Float8E5m2 => 8,
+            Float16 | Bfloat16 => 9,
+            Float32 => 10,
+            Float64 => 11,
+            Complex64 => 12,
+            Complex128 => 13,
         };
         match (self, other) {
             (Float16, Bfloat16) | (Bfloat16, Float16) => Float32,

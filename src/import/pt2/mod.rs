@@ -10,6 +10,7 @@ mod aten;
 mod flatten;
 mod layers;
 mod lower;
+mod masks;
 mod schema;
 mod special;
 mod structure;

@@ -6,6 +6,7 @@ use super::CapacityRenderer;
 use super::change::{estimate_lines, largest_lines, lever_lines};
 use super::parts::{
     device_line, growth_lines, left_out_line, memory_lines, owner_lines, rank_line,
+    saved_line,
 };
 use super::rows::{lines, totals};
 use super::serving::{serving_line, serving_lines};
@@ -41,6 +42,7 @@ impl CapacityRenderer for Markdown {
         let _ = writeln!(text, "\n| {what} | bytes | share | |\n|---|--:|--:|---|");
         table(&mut text, memory_lines(memory));
         for line in [
+            saved_line(memory),
             Some(left_out_line(memory)),
             rank_line(memory),
             device_line(memory),

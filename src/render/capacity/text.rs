@@ -8,6 +8,7 @@ use super::CapacityRenderer;
 use super::change::{estimate_lines, largest_lines, lever_lines};
 use super::parts::{
     device_line, growth_lines, left_out_line, memory_lines, owner_lines, rank_line,
+    saved_line,
 };
 use super::rows::{Line, lines, totals};
 use super::serving::{serving_line, serving_lines};
@@ -56,6 +57,7 @@ impl CapacityRenderer for Text {
             columns(width, header, memory_lines(memory), &[1, 2])
         );
         for line in [
+            saved_line(memory),
             Some(left_out_line(memory)),
             rank_line(memory),
             device_line(memory),
