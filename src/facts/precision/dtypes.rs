@@ -1,9 +1,9 @@
 //! The element types at which ops run and tensors lie in memory.
 
-use rustc_hash::FxHashMap;
 use smallvec::SmallVec;
 
 use super::Policy;
+use super::followed::followed;
 use crate::graph::{Graph, Node, TensorId};
 use crate::ops::{Argument, Autocast, Call};
 use crate::tensor::{Dtype, TensorType};
@@ -37,13 +37,13 @@ impl NodeDtypes {
             return result;
         }
         result.dtypes = graph.types.iter().map(|ty| ty.dtype).collect();
-        let noise = noise(graph);
+        let followed = followed(graph);
         for (_, node) in graph.nodes() {
             if !graph.is_known(node) {
                 continue;
             }
-            if let Some(&data) = noise.get(&node.first_output) {
-                let dtype = result.tensor(graph, data);
+            if let Some(&other) = followed.get(&node.first_output) {
+                let dtype = result.tensor(graph, other);
                 result.dtypes[node.first_output.0 as usize] = dtype;
                 continue;
             }
@@ -197,55 +197,6 @@ impl NodeDtypes {
             autocast: self.lower.is_some(),
         })
     }
-}
-
-/// For each tensor of random factors that are made for some data, such as the zeros and ones of
-/// stochastic depth: the data. They are made in its type (`torch.rand(shape, dtype=x.dtype)`),
-/// which a traced program states only as what it was. `O(nodes + operands)`.
-fn noise(graph: &Graph) -> FxHashMap<TensorId, TensorId> {
-    // Tensors that nothing but draws and numbers go into, by the first of each chain of them.
-    let mut chains: Vec<(SmallVec<[TensorId; 4]>, bool)> = Vec::new();
-    let mut drawn: FxHashMap<TensorId, usize> = FxHashMap::default();
-    let mut noise = FxHashMap::default();
-    for (_, node) in graph.nodes() {
-        let output = node.first_output;
-        let mut tensors: SmallVec<[TensorId; 4]> = SmallVec::new();
-        for &id in node.arguments.iter().filter(|id| id.is_present()) {
-            if graph.constant(id).is_none() {
-                tensors.push(id);
-            }
-        }
-        if graph.ty(output).dtype.is_float() && tensors.iter().all(|id| drawn.contains_key(id)) {
-            let chain = tensors.first().map_or(chains.len(), |id| drawn[id]);
-            if chain == chains.len() {
-                chains.push(Default::default());
-            }
-            chains[chain].0.push(output);
-            chains[chain].1 |= node.op.random;
-            drawn.insert(output, chain);
-        }
-        let (&[a, b], "mul" | "div") = (&tensors[..], node.op.name) else {
-            continue;
-        };
-        let (factors, data) = match drawn.contains_key(&b) {
-            true => (b, a),
-            false => (a, b),
-        };
-        let Some((chain, true)) = drawn.get(&factors).map(|&chain| &mut chains[chain]) else {
-            continue;
-        };
-        if drawn.contains_key(&data) || graph.ty(data).dtype != graph.ty(factors).dtype {
-            continue;
-        }
-        // The first data decides.
-        for id in std::mem::take(chain) {
-            // What is made before the data cannot take its type from it.
-            if data < id {
-                noise.entry(id).or_insert(data);
-            }
-        }
-    }
-    noise
 }
 
 #[cfg(test)]

@@ -7,8 +7,7 @@ use comfy_table::{CellAlignment, ContentArrangement, Table, presets};
 use super::CapacityRenderer;
 use super::change::{estimate_lines, largest_lines, lever_lines};
 use super::parts::{
-    device_line, growth_lines, left_out_line, memory_lines, owner_lines, rank_line,
-    saved_line,
+    device_line, growth_lines, left_out_line, memory_lines, owner_lines, rank_line, saved_line,
 };
 use super::rows::{Line, lines, totals};
 use super::serving::{serving_line, serving_lines};
