@@ -8,12 +8,28 @@ use super::pointwise::{
     LIBRARY_ERROR, float_like_first, function, increasing, increasing_exactly, operations, range,
     refuse,
 };
-use super::{Attribute, AttributeKind, Autocast, Call, Op, OpError, Outputs, gaussian};
+use super::{Attribute, AttributeKind, Autocast, Call, Op, OpError, Outputs, Saved, gaussian};
 use crate::tensor::Interval;
 
 /// A real attribute with a default.
 pub const fn number(name: &'static str, default: f64, summary: &'static str) -> Attribute {
     attribute(name, AttributeKind::Float, Default::Float(default), summary)
+}
+
+/// For the functions whose gradient follows from their output, too.
+pub const INPLACE: Attribute = attribute(
+    "inplace",
+    AttributeKind::Boolean,
+    Default::Boolean(false),
+    "whether the input is overwritten, so that the output is kept instead",
+);
+
+/// Keeps the input, or the output where that has overwritten it.
+pub fn save_result_in_place(call: &Call, saved: &mut Saved) {
+    match call.boolean("inplace") {
+        true => save_output(call, saved),
+        false => save_input(call, saved),
+    }
 }
 
 /// The entries of this family. `other` work counts the operations of the usual formula: four for
@@ -27,7 +43,11 @@ pub static OPS: &[Op] = &[
         })
     },
     Op {
-        attributes: &[number("alpha", 1.0, "what it tends to, negated, below 0")],
+        attributes: &[
+            number("alpha", 1.0, "what it tends to, negated, below 0"),
+            INPLACE,
+        ],
+        saved: save_result_in_place,
         interval: |call, ranges| pieces(call, ranges, &[0.0]),
         ..activation(
             "elu",
@@ -43,7 +63,11 @@ pub static OPS: &[Op] = &[
         )
     },
     Op {
-        attributes: &[number("alpha", 1.0, "what it tends to, negated, below 0")],
+        attributes: &[
+            number("alpha", 1.0, "what it tends to, negated, below 0"),
+            INPLACE,
+        ],
+        saved: save_result_in_place,
         interval: |call, ranges| pieces(call, ranges, &[0.0]),
         ..activation(
             "celu",
@@ -59,6 +83,8 @@ pub static OPS: &[Op] = &[
         )
     },
     Op {
+        attributes: &[INPLACE],
+        saved: save_result_in_place,
         interval: increasing,
         ..activation(
             "selu",
@@ -431,6 +457,7 @@ mod tests {
             check_saved(&[(&format!("{name}([2])"), "input")]);
         }
         check_saved(&[
+            ("elu([2, 3], inplace=true)", "output"),
             (
                 "softsign(bfloat16 [2, 3])",
                 "input, denominator: 6 bfloat16",

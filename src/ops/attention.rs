@@ -360,11 +360,11 @@ mod tests {
         check_saved(&[
             (
                 &format!("sdpa({qkv}) fused"),
-                "query, key, value, output, logsumexp: 128 float32, rng state: 3 int64",
+                "query, key, value, output, logsumexp: 128 float32, rng state: 2 uint64, rng offset: 1 uint64",
             ),
             (
                 &format!("sdpa({qkv}, bool [16, 16]) fused"),
-                "query, key, value, output, logsumexp: 256 float32, rng state: 2 int64, bias: 256 float16",
+                "query, key, value, output, logsumexp: 256 float32, rng seed: 1 int64, rng offset: 1 int64, bias: 256 float16",
             ),
             (
                 "sdpa([1, 4, 16, 16], [1, 4, 16, 16], [1, 4, 16, 16])",
@@ -376,7 +376,7 @@ mod tests {
             ),
             (
                 "sdpa([2, 4, 16, 16], [2, 2, 16, 16], [2, 2, 16, 16], enable_gqa=true) fused",
-                "query, output, key: 2048 float32, value: 2048 float32, logsumexp: 256 float32, rng state: 2 int64",
+                "query, output, key: 2048 float32, value: 2048 float32, logsumexp: 256 float32, rng seed: 1 int64, rng offset: 1 int64",
             ),
             (
                 &format!("sdpa({qkv})"),

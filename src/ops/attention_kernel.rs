@@ -244,12 +244,14 @@ pub(super) fn saved(call: &Call, saved: &mut Saved) {
             rows.saturating_mul(sizes.queries),
             Dtype::Float32,
         );
-        saved.extra("rng state", 3, Dtype::Int64);
+        saved.extra("rng state", 2, Dtype::Uint64);
+        saved.extra("rng offset", 1, Dtype::Uint64);
         return;
     }
     let queries = sizes.queries.next_multiple_of(32);
     saved.extra("logsumexp", rows.saturating_mul(queries), Dtype::Float32);
-    saved.extra("rng state", 2, Dtype::Int64);
+    saved.extra("rng seed", 1, Dtype::Int64);
+    saved.extra("rng offset", 1, Dtype::Int64);
     if let Some(mask) = call.argument(3) {
         // Booleans become a bias; its rows are padded to a multiple of 8.
         let keys = mask.ty.shape.size(-1).unwrap_or(1);

@@ -8,7 +8,9 @@ use super::normalised::{
     normalising_work, scaled_gain, standardised, standardised_moments, statistics,
 };
 use super::pointwise::range;
-use super::{Attribute, AttributeKind, Call, Init, Op, OpError, Operand, ParameterDefinition};
+use super::{
+    Attribute, AttributeKind, Call, Init, Op, OpError, Operand, ParameterDefinition, Saved,
+};
 use crate::tensor::{Dtype, Interval, Moments, Shape};
 
 /// The entries of this family.
@@ -44,10 +46,8 @@ pub static OPS: &[Op] = &[
             saved.argument(call, 1);
             saved.argument(call, 3);
             saved.argument(call, 4);
-            if uses_batch(call) {
-                let count = channels(call, 2).unwrap_or(0);
-                statistics(call, saved, &["mean", "invstd"], count);
-            }
+            let count = channels(call, 2).unwrap_or(0);
+            kernel_saved(call, count, saved);
         },
         interval: |call, ranges| {
             let scaled = match uses_batch(call) {
@@ -103,9 +103,7 @@ pub static OPS: &[Op] = &[
                     saved.extra(name, count, dtype);
                 }
             }
-            if uses_batch(call) {
-                statistics(call, saved, &["mean", "invstd"], count);
-            }
+            kernel_saved(call, count, saved);
         },
         interval: |call, ranges| {
             let count = call
@@ -165,6 +163,36 @@ const fn tracking(default: bool) -> Attribute {
 /// Whether the statistics are those of the input, not running ones.
 fn uses_batch(call: &Call) -> bool {
     call.training || !call.has(3)
+}
+
+/// What the kernel keeps of its own. cuDNN's has space for a backward pass, of no bytes in the mode
+/// that PyTorch takes, and has no statistics of a layer that normalises by running ones; PyTorch's
+/// allocates them all the same.
+fn kernel_saved(call: &Call, count: u64, saved: &mut Saved) {
+    let cudnn = uses_cudnn(call);
+    if !cudnn || uses_batch(call) {
+        statistics(call, saved, &["mean", "invstd"], count);
+    }
+    if cudnn {
+        saved.extra("reserve space", 0, Dtype::Uint8);
+    }
+}
+
+/// Whether the call runs in cuDNN, by the conditions in PyTorch's `Normalization.cpp`.
+fn uses_cudnn(call: &Call) -> bool {
+    let Ok(input) = call.ty(0) else { return false };
+    let weight = call.dtype(1).ok();
+    let affine = call.has(1) && call.has(2);
+    let fits = match input.dtype {
+        Dtype::Float32 | Dtype::Float64 => true,
+        Dtype::Float16 => weight == Some(Dtype::Float32),
+        _ => false,
+    };
+    let batch = if uses_batch(call) { 880_801 } else { 65_535 };
+    fits && weight.is_some_and(|dtype| dtype != Dtype::Bfloat16)
+        && affine
+        && input.shape.rank() >= 3
+        && input.shape.size(0).is_some_and(|size| size <= batch)
 }
 
 /// Elements of each channel.

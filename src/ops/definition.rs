@@ -209,6 +209,8 @@ pub enum Autocast {
     Lower,
     /// Runs in float32: softmax, norms, exp, log, pow, sums, losses.
     Float32,
+    /// Takes its operands as they are and gives float32: norms of vectors, products.
+    Float32Result,
     /// Runs in the widest type of its operands.
     Promote,
     /// Runs in the type of its operands.

@@ -43,6 +43,8 @@ pub static OPS: &[Op] = &[
             call.axes("dim", call.shape(0)?)?;
             Ok(smallvec![call.ty(0)?.clone()])
         },
+        // The norm is float32 under autocast, and so is the quotient.
+        autocast: Autocast::Float32Result,
         // A power, a sum, a quotient.
         work: |call| operations(call, 3),
         // The norm, of whose gradient the bound by eps is a part, and the bounded norm.

@@ -3,6 +3,7 @@
 use smallvec::smallvec;
 
 use super::definition::{BASE, Default, attribute, operand, optional};
+use super::layout::viewed;
 use super::{
     AttributeKind, Autocast, Call, Init, Op, OpError, Outputs, ParameterDefinition, Saved, Work,
 };
@@ -83,7 +84,7 @@ pub static OPS: &[Op] = &[Op {
     },
     saved: |call, saved: &mut Saved| {
         if call.requires_grad(1) {
-            saved.argument(call, 0);
+            save_rows(call, saved);
         }
         if call.requires_grad(0) {
             saved.argument(call, 1);
@@ -118,6 +119,25 @@ pub static OPS: &[Op] = &[Op {
     },
     ..BASE
 }];
+
+/// Keeps the input, whose axes but the last are folded into one; where it has no strides for that,
+/// as what has been permuted, a copy of it.
+fn save_rows(call: &Call, saved: &mut Saved) {
+    let Ok(input) = call.ty(0) else { return };
+    let sizes = input.shape.sizes();
+    let Some((&features, leading)) = sizes.split_last() else {
+        return;
+    };
+    let rows = leading.iter().product();
+    let strides = call.strides(0);
+    let folds = leading.len() < 2
+        || strides.len() != sizes.len()
+        || viewed(sizes, &strides, &[rows, features]).is_some();
+    match folds {
+        true => saved.argument(call, 0),
+        false => saved.extra("folded input", input.shape.elements(), input.dtype),
+    }
+}
 
 /// Two per multiply-add: `2 · rows · in_features · out_features`.
 fn products(call: &Call) -> u128 {
@@ -162,4 +182,23 @@ fn infer(call: &Call) -> Result<Outputs, OpError> {
         shape,
         dtype: call.promoted_dtype()
     }])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::cases::check_saved;
+
+    /// Guards the copy that folding makes of permuted axes.
+    #[test]
+    fn the_input_is_kept_or_its_fold() {
+        check_saved(&[
+            ("linear([2, 4, 8], out_features=5)", "input, weight"),
+            ("linear([8, 4] / [1, 8], out_features=5)", "input, weight"),
+            (
+                "linear([2, 4, 4, 8] / [128, 8, 32, 1], out_features=5)",
+                "weight, folded input: 256 float32",
+            ),
+            ("linear([2, 4, 8]!, out_features=5)", "input"),
+        ]);
+    }
 }

@@ -430,11 +430,20 @@ mod tests {
         check_saved(&[
             (
                 "batch_norm([2, 3, 4])",
-                "input, weight, running_mean, running_var, mean: 3 float32, invstd: 3 float32",
+                "input, weight, running_mean, running_var, mean: 3 float32, invstd: 3 float32, reserve space: 0 uint8",
             ),
             (
                 "batch_norm([2, 3, 4]) eval",
-                "input, weight, running_mean, running_var",
+                "input, weight, running_mean, running_var, reserve space: 0 uint8",
+            ),
+            // cuDNN takes neither bfloat16 nor batches without positions.
+            (
+                "batch_norm(bfloat16 [2, 3, 4]) eval",
+                "input, weight, running_mean, running_var, mean: 3 float32, invstd: 3 float32",
+            ),
+            (
+                "batch_norm([2, 3])",
+                "input, weight, running_mean, running_var, mean: 3 float32, invstd: 3 float32",
             ),
             (
                 "layer_norm(bfloat16 [2, 3, 4])",
@@ -447,7 +456,7 @@ mod tests {
             ),
             (
                 "instance_norm([2, 6, 4], affine=true)",
-                "input, weight: 12 float32, mean: 12 float32, invstd: 12 float32",
+                "input, weight: 12 float32, mean: 12 float32, invstd: 12 float32, reserve space: 0 uint8",
             ),
             (
                 "local_response_norm([2, 6, 4], size=3)",

@@ -57,7 +57,7 @@ pub static OPS: &[Op] = &[
     },
     Op {
         attributes: RUNNING,
-        autocast: Autocast::Float32,
+        autocast: Autocast::Float32Result,
         saved: save_both,
         interval: |call, ranges| {
             let (x, length) = (range(ranges, 0), length(call));

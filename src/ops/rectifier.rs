@@ -4,7 +4,7 @@
 
 use smallvec::smallvec;
 
-use super::activation::{activation, float_input, number, pieces};
+use super::activation::{INPLACE, activation, float_input, number, pieces, save_result_in_place};
 use super::definition::{BASE, Default, attribute, like_first, operand, save_output, unknown_gain};
 use super::layout::preserved;
 use super::pointwise::{
@@ -28,7 +28,8 @@ pub static OPS: &[Op] = &[
     },
     Op {
         aliases: &["lrelu"],
-        attributes: &[number("negative_slope", 0.01, "slope below 0")],
+        attributes: &[number("negative_slope", 0.01, "slope below 0"), INPLACE],
+        saved: save_result_in_place,
         interval: |call, ranges| pieces(call, ranges, &[0.0]),
         moments: |call, moments| {
             let slope = slope(call);
@@ -247,6 +248,7 @@ mod tests {
         check_saved(&[
             ("relu([2])", "output"),
             ("leaky_relu([2])", "input"),
+            ("leaky_relu([2], inplace=true)", "output"),
             ("prelu([2, 3])", "input, weight"),
             ("rrelu([2, 3])", "input, slopes: 6 float32"),
             ("rrelu([2, 3]) eval", "input"),

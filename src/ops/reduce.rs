@@ -146,7 +146,7 @@ pub static OPS: &[Op] = &[
     },
     Op {
         attributes: SUM,
-        autocast: Autocast::Float32,
+        autocast: Autocast::Float32Result,
         saved: save_both,
         interval: |call, ranges| product(count(call), range(ranges, 0)),
         moments: |call, moments| {
@@ -169,7 +169,7 @@ pub static OPS: &[Op] = &[
             KEEPDIM,
             DTYPE,
         ],
-        autocast: Autocast::Float32,
+        autocast: Autocast::Float32Result,
         saved: save_both,
         work: |call| {
             // A power, a sum, and a root at the end.

@@ -1,6 +1,8 @@
 //! The report's part about memory: what one device holds, whose activations those are, and
 //! whether the device of the cluster holds it.
 
+use std::collections::BTreeMap;
+
 use rustc_hash::FxHashMap;
 use serde::Serialize;
 
@@ -8,7 +10,7 @@ use super::change::{self, EstimateRow, Interval, LargestRow, LeverRow};
 use super::peak::{PeakPart, SampleRow};
 use crate::device::{Catalogue, Device};
 use crate::facts::Facts;
-use crate::facts::memory::LEFT_OUT;
+use crate::facts::memory::{LEFT_OUT, Saved};
 use crate::facts::overhead::Estimate;
 use crate::graph::{DefinitionId, LayerId};
 use crate::quantity::Bytes;
@@ -33,6 +35,8 @@ pub struct MemoryPart {
     pub largest: Vec<LargestRow>,
     /// The parts, those of nothing left out.
     pub parts: Vec<MemoryRow>,
+    /// What autograd keeps of the forward pass.
+    pub saved_for_backward: SavedPart,
     /// The layers that keep most for the backward pass, the largest first.
     pub owners: Vec<OwnerRow>,
     /// The moment of a step at which the most lives, on one device alone.
@@ -57,6 +61,33 @@ pub struct RankPart {
     pub rank: u64,
     /// What each rank holds.
     pub totals: Vec<Bytes>,
+}
+
+/// What autograd keeps of the forward pass of one micro-batch, on a device that has the whole
+/// model: PyTorch's `saved_tensors_hooks`, each storage once. Parameters and buffers are left out,
+/// the copies that autocast makes of them and kept inputs are not. Of a recomputed layer it is what
+/// is kept throughout.
+#[derive(Debug, Clone, Serialize)]
+pub struct SavedPart {
+    /// Their bytes.
+    pub bytes: Bytes,
+    /// Distinct storages, those of no bytes included.
+    pub tensors: usize,
+    /// The bytes by element type.
+    pub by_dtype: BTreeMap<&'static str, Bytes>,
+}
+
+impl SavedPart {
+    fn of(saved: &Saved) -> SavedPart {
+        let by_dtype = saved.by_dtype().into_iter();
+        SavedPart {
+            bytes: Bytes(saved.total()),
+            tensors: saved.kept.len(),
+            by_dtype: by_dtype
+                .map(|(dtype, bytes)| (dtype.name(), Bytes(bytes)))
+                .collect(),
+        }
+    }
 }
 
 /// A part of the sum.
@@ -118,6 +149,7 @@ impl MemoryPart {
             levers: change::levers(facts),
             largest: change::largest_sizes(facts, &estimates),
             parts: parts.collect(),
+            saved_for_backward: SavedPart::of(facts.saved()),
             owners: owners(facts),
             peak: PeakPart::of(facts),
             timeline: None,

@@ -15,7 +15,7 @@ use serde::Serialize;
 pub use change::{EstimateRow, Interval, LargestRow, LeverRow};
 pub use growth::{CurvePart, GrowthPart, LayerGrowthPart};
 pub use layers::{LayerRow, OutputType};
-pub use memory::{DevicePart, MemoryPart, MemoryRow, OwnerRow, RankPart};
+pub use memory::{DevicePart, MemoryPart, MemoryRow, OwnerRow, RankPart, SavedPart};
 pub use peak::{PeakOwnerRow, PeakPart, PeakRow, PhaseRow, SampleRow};
 pub use serving::{CacheKind, CachePart, PassPart, ServingDevice, ServingPart, WeightPart};
 

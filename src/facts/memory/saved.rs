@@ -131,6 +131,22 @@ impl Saved {
         bytes(&self.kept, |one| one.kind == kind)
     }
 
+    /// Bytes that live throughout, inputs included.
+    pub fn total(&self) -> u64 {
+        bytes(&self.kept, |_| true)
+    }
+
+    /// Bytes that live throughout by element type, inputs included; types in PyTorch's order.
+    pub fn by_dtype(&self) -> Vec<(Dtype, u64)> {
+        let mut sums = Vec::new();
+        for dtype in Dtype::ALL {
+            if self.kept.iter().any(|one| one.dtype == dtype) {
+                sums.push((dtype, bytes(&self.kept, |one| one.dtype == dtype)));
+            }
+        }
+        sums
+    }
+
     /// The recomputed layer that needs most while its backward pass runs.
     pub fn largest_recomputed(&self) -> Option<&Recomputed> {
         self.recomputed.iter().max_by_key(|layer| layer.bytes())

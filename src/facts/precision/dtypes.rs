@@ -3,6 +3,7 @@
 use smallvec::SmallVec;
 
 use super::Policy;
+use super::followed::followed;
 use crate::graph::{Graph, Node, TensorId};
 use crate::ops::{Argument, Autocast, Call};
 use crate::tensor::{Dtype, TensorType};
@@ -36,8 +37,14 @@ impl NodeDtypes {
             return result;
         }
         result.dtypes = graph.types.iter().map(|ty| ty.dtype).collect();
+        let followed = followed(graph);
         for (_, node) in graph.nodes() {
             if !graph.is_known(node) {
+                continue;
+            }
+            if let Some(&other) = followed.get(&node.first_output) {
+                let dtype = result.tensor(graph, other);
+                result.dtypes[node.first_output.0 as usize] = dtype;
                 continue;
             }
             // Where the operands are what lowering saw, so are the outputs.
@@ -51,8 +58,12 @@ impl NodeDtypes {
             let outputs = result.with_operands(graph, node, &[], |_| None, node.op.infer);
             // What ran in one type runs in another; if an op disagrees, its types stay.
             let Ok(outputs) = outputs else { continue };
+            let widens = node.op.autocast == Autocast::Float32Result;
             for (id, ty) in node.outputs().zip(outputs) {
-                result.dtypes[id.0 as usize] = ty.dtype;
+                result.dtypes[id.0 as usize] = match widens && ty.dtype.is_half() {
+                    true => Dtype::Float32,
+                    false => ty.dtype,
+                };
             }
         }
         result
@@ -87,7 +98,7 @@ impl NodeDtypes {
         let id = node.arguments[position];
         let own = self.tensor(graph, id);
         let Some(lower) = self.lower else { return own };
-        if node.op.autocast == Autocast::Keep || !self.is_eligible(graph, id) {
+        if !self.is_eligible(graph, id) {
             return own;
         }
         match node.op.autocast {
@@ -99,7 +110,7 @@ impl NodeDtypes {
                 .filter(|id| id.is_present() && self.is_eligible(graph, **id))
                 .map(|&id| self.tensor(graph, id))
                 .fold(lower, Dtype::promote),
-            Autocast::Keep => own,
+            Autocast::Keep | Autocast::Float32Result => own,
         }
     }
 

@@ -4,6 +4,7 @@
 //! What a type can hold is in `tensor::Dtype`; whether the policy is a wise one is for the rules.
 
 mod dtypes;
+mod followed;
 mod policy;
 
 pub use dtypes::NodeDtypes;

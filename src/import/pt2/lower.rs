@@ -1,15 +1,17 @@
 //! The program becomes a graph: parameters, layers, calls.
 
 use rustc_hash::FxHashMap;
+use smallvec::smallvec;
 
 use super::arguments::{Arguments, Value};
 use super::aten::{Mapping, Target, bind};
 use super::flatten::{self, Call, Flat, Scoped, Step, flatten, tensors};
 use super::layers;
+use super::masks::{Masks, Simplified};
 use super::regions::OpenRegion;
 use super::schema::dtype;
 use super::schema::{
-    Argument, ExportedProgram, Graph, Name, SymbolicInteger, TensorMeta, WeightsConfig,
+    Argument, ExportedProgram, Graph, Name, Node, SymbolicInteger, TensorMeta, WeightsConfig,
 };
 use super::special::Context;
 use super::stated;
@@ -56,6 +58,7 @@ pub(super) fn lower(
         line: None,
         open: Vec::new(),
         agreement: Agreement::default(),
+        masks: Masks::default(),
     };
     let dtype = lowering.inputs(program, weights)?;
     lowering.reserve();
@@ -162,6 +165,7 @@ pub(super) struct Lowering<'a, 'f> {
     pub(super) line: Option<u32>,
     pub(super) open: Vec<Open<'a>>,
     agreement: Agreement,
+    masks: Masks,
 }
 
 impl<'a> Lowering<'a, '_> {
@@ -306,7 +310,7 @@ impl<'a> Lowering<'a, '_> {
             .map(|name| self.stated(graph, &name.name))
             .collect();
         let made = match stated {
-            Some(stated) => self.apply(&call.node.target, &arguments, &stated)?,
+            Some(stated) => self.apply(call.node, &arguments, &stated)?,
             // Sizes that only running the program would tell.
             None => {
                 self.builder.mark_used(&arguments.all_tensors());
@@ -317,6 +321,10 @@ impl<'a> Lowering<'a, '_> {
         let nodes = self.builder.graph().node_ids().len();
         self.tracer.traces.nodes.resize(nodes, line);
         let target = Target::parse(&call.node.target);
+        if let (Some(target), Some(&first)) = (target, made.first()) {
+            let graph = self.builder.graph();
+            self.masks.note(call.node, target, &arguments, first, graph);
+        }
         for (name, &id) in outputs.iter().zip(&made) {
             self.name((call.scope, name.name.as_str()), id);
         }
@@ -405,10 +413,24 @@ impl<'a> Lowering<'a, '_> {
     /// Adds the call, or an opaque one where it is not understood.
     fn apply(
         &mut self,
-        target: &str,
+        node: &Node,
         arguments: &Arguments<'_>,
         stated: &[TensorType],
     ) -> Result<Made, ImportError> {
+        let target = node.target.as_str();
+        let simplified = Target::parse(target)
+            .and_then(|target| self.masks.simplify(target, arguments, &mut self.builder));
+        let arguments = match &simplified {
+            None => arguments,
+            Some(Simplified::Arguments(arguments)) => arguments,
+            Some(Simplified::Same(id)) => {
+                if self.builder.graph().ty(*id).shape != stated[0].shape {
+                    self.masks.note_slim(*id);
+                }
+                self.agreement.same += 1;
+                return Ok(smallvec![*id]);
+            }
+        };
         let operands = arguments.all_tensors();
         let known = operands
             .iter()
@@ -485,15 +507,21 @@ impl<'a> Lowering<'a, '_> {
                     .builder
                     .with_call(op, &operands, &attributes, |call| (op.infer)(call))
                     .ok()?;
-                if !fits(&types) {
+                let same = types.iter().zip(stated).all(|(a, b)| a.dtype == b.dtype);
+                let mut outputs: Outputs = stated.iter().cloned().collect();
+                let slim = !fits(&types) && self.masks.are_slim(&operands);
+                if slim && repeats(&types, stated) {
+                    outputs.clone_from(&types);
+                } else if !fits(&types) {
                     return None;
                 }
-                let same = types.iter().zip(stated).all(|(a, b)| a.dtype == b.dtype);
-                let outputs = stated.iter().cloned().collect();
                 let made = self
                     .builder
                     .add(op, &operands, attributes, None, outputs)
                     .ok()?;
+                if slim {
+                    made.iter().for_each(|&id| self.masks.note_slim(id));
+                }
                 if let (true, Some(&first)) = (op.view, operands.first()) {
                     let root = self.roots.get(&first).copied().unwrap_or(first);
                     for &id in &made {
@@ -537,6 +565,15 @@ impl<'a> Lowering<'a, '_> {
         }
         outputs
     }
+}
+
+/// Whether each type, repeated along axes of size 1, is the one that is stated.
+fn repeats(types: &[TensorType], stated: &[TensorType]) -> bool {
+    types.len() == stated.len()
+        && types
+            .iter()
+            .zip(stated)
+            .all(|(a, b)| a.shape.broadcast(&b.shape).as_ref() == Some(&b.shape))
 }
 
 /// The type that the program states; `None` where a size or the element type is not known.

@@ -10,6 +10,7 @@ mod aten;
 mod flatten;
 mod layers;
 mod lower;
+mod masks;
 mod regions;
 mod rewritten;
 mod schema;

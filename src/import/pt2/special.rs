@@ -41,6 +41,7 @@ pub(super) fn find_special(target: Target<'_>) -> Option<Special> {
         ("rnn_relu", "input") => rnn_relu,
         ("grid_sampler" | "grid_sampler_2d" | "grid_sampler_3d", _) => grid_sampler,
         ("masked_fill", "Tensor") => masked_fill,
+        ("numpy_T", _) => reversed_axes,
         ("scalar_tensor", _) => scalar_tensor,
         ("slice_scatter" | "select_scatter" | "diagonal_scatter", _) => overwritten,
         ("index_put" | "_index_put_impl" | "_unsafe_index_put" | "masked_scatter", _) => {
@@ -314,6 +315,14 @@ fn masked_fill(context: &mut Context<'_, '_>) -> Option<Made> {
     let (this, mask) = (context.this()?, context.arguments.tensor("mask")?);
     let value = context.operand("value");
     context.apply("where", &[mask, value, this], &[])
+}
+
+/// `x.T`: all axes in the opposite order.
+fn reversed_axes(context: &mut Context<'_, '_>) -> Option<Made> {
+    let this = context.this()?;
+    let rank = context.builder.graph().ty(this).shape.rank() as i64;
+    let dims: Vec<i64> = (0..rank).rev().collect();
+    context.apply("permute", &[this], &[("dims", integers(&dims))])
 }
 
 fn scalar_tensor(context: &mut Context<'_, '_>) -> Option<Made> {

@@ -5,7 +5,7 @@ use std::fmt::Write;
 use super::CapacityRenderer;
 use super::change::{estimate_lines, largest_lines, lever_lines};
 use super::parts::{
-    device_line, growth_lines, left_out_line, memory_lines, owner_lines, rank_line,
+    device_line, growth_lines, left_out_line, memory_lines, owner_lines, rank_line, saved_line,
 };
 use super::peak::{peak_header, peak_line, peak_lines, peak_owner_lines, timeline_lines};
 use super::rows::{lines, totals};
@@ -42,6 +42,7 @@ impl CapacityRenderer for Markdown {
         let _ = writeln!(text, "\n| {what} | bytes | share | |\n|---|--:|--:|---|");
         table(&mut text, memory_lines(memory));
         for line in [
+            saved_line(memory),
             Some(left_out_line(memory)),
             rank_line(memory),
             device_line(memory),

@@ -1,6 +1,7 @@
 //! What the formats for people say of memory and growth: lines of cells.
 
 use crate::quantity::group;
+use crate::render::report::counted;
 use crate::report::{CapacityReport, CurvePart, GrowthPart, MemoryPart};
 
 /// The parts of a device's memory and their sum: name, amount, share, how it comes about.
@@ -27,6 +28,26 @@ pub(super) fn memory_lines(memory: &MemoryPart) -> Vec<[String; 4]> {
 /// What the sum leaves out, in a sentence.
 pub(super) fn left_out_line(memory: &MemoryPart) -> String {
     format!("Not among the tensors: {}.", memory.leaves_out)
+}
+
+/// What autograd keeps, in a sentence; nothing where nothing is kept.
+pub(super) fn saved_line(memory: &MemoryPart) -> Option<String> {
+    let saved = &memory.saved_for_backward;
+    let mut types: Vec<_> = saved.by_dtype.iter().collect();
+    types.retain(|(_, bytes)| bytes.get() > 0);
+    types.sort_by_key(|&(name, &bytes)| (std::cmp::Reverse(bytes), name));
+    let types: Vec<String> = types
+        .iter()
+        .map(|(name, bytes)| format!("{name} {bytes}"))
+        .collect();
+    (saved.tensors > 0).then(|| {
+        format!(
+            "Saved for the backward pass, inputs included: {} in {}: {}.",
+            saved.bytes,
+            counted(saved.tensors, "storage"),
+            types.join(", ")
+        )
+    })
 }
 
 /// The layers that keep most: name, amount, share.

@@ -1,0 +1,162 @@
+//! Tensors whose element type is that of another tensor, which a traced program states only as what
+//! it was while it was traced: `x.to(input_dtype)`, `torch.rand(shape, dtype=x.dtype)`.
+
+use rustc_hash::FxHashMap;
+use smallvec::SmallVec;
+
+use crate::graph::{Graph, TensorId};
+use crate::ops::Autocast;
+
+/// For each tensor whose type follows another's: the other. `O(nodes + operands)`.
+pub(super) fn followed(graph: &Graph) -> FxHashMap<TensorId, TensorId> {
+    let mut followed = FxHashMap::default();
+    noise(graph, &mut followed);
+    restored(graph, &mut followed);
+    followed
+}
+
+/// Conversions that lead back. Norms and softmax are often computed in float32 for their precision,
+/// by a conversion that changes nothing where the input is float32 already, and their result is
+/// given the type of that input again. So the second conversion of a chain stands for the type
+/// from before the first. Chains end at products, whose type is their own.
+fn restored(graph: &Graph, followed: &mut FxHashMap<TensorId, TensorId>) {
+    // For what is made of a converted tensor: that tensor before its conversion.
+    let mut origins: FxHashMap<TensorId, TensorId> = FxHashMap::default();
+    for (_, node) in graph.nodes() {
+        let output = node.first_output;
+        let Some(&input) = node.arguments.first().filter(|id| id.is_present()) else {
+            continue;
+        };
+        let same = graph.ty(input).dtype == graph.ty(output).dtype;
+        if !graph.ty(output).dtype.is_float() || node.op.autocast == Autocast::Lower {
+            continue;
+        }
+        let states = node.op.attribute_position("dtype");
+        let states = states.is_some_and(|position| node.attributes.get(position).is_some());
+        let origin = node
+            .arguments
+            .iter()
+            .find_map(|id| origins.get(id).copied());
+        match (origin, states && same) {
+            (Some(origin), true) if node.op.name == "to" => {
+                followed.insert(output, origin);
+            }
+            (Some(origin), _) => {
+                origins.insert(output, origin);
+            }
+            (None, true) => {
+                origins.insert(output, input);
+            }
+            (None, false) => {}
+        }
+    }
+}
+
+/// For each tensor of random factors that are made for some data, such as the zeros and ones of
+/// stochastic depth: the data. They are made in its type (`torch.rand(shape, dtype=x.dtype)`),
+/// which a traced program states only as what it was. `O(nodes + operands)`.
+fn noise(graph: &Graph, noise: &mut FxHashMap<TensorId, TensorId>) {
+    // Tensors that nothing but draws and numbers go into, by the first of each chain of them.
+    let mut chains: Vec<(SmallVec<[TensorId; 4]>, bool)> = Vec::new();
+    let mut drawn: FxHashMap<TensorId, usize> = FxHashMap::default();
+    for (_, node) in graph.nodes() {
+        let output = node.first_output;
+        let mut tensors: SmallVec<[TensorId; 4]> = SmallVec::new();
+        for &id in node.arguments.iter().filter(|id| id.is_present()) {
+            if graph.constant(id).is_none() {
+                tensors.push(id);
+            }
+        }
+        if graph.ty(output).dtype.is_float() && tensors.iter().all(|id| drawn.contains_key(id)) {
+            let chain = tensors.first().map_or(chains.len(), |id| drawn[id]);
+            if chain == chains.len() {
+                chains.push(Default::default());
+            }
+            chains[chain].0.push(output);
+            chains[chain].1 |= node.op.random;
+            drawn.insert(output, chain);
+        }
+        let (&[a, b], "mul" | "div") = (&tensors[..], node.op.name) else {
+            continue;
+        };
+        let (factors, data) = match drawn.contains_key(&b) {
+            true => (b, a),
+            false => (a, b),
+        };
+        let Some((chain, true)) = drawn.get(&factors).map(|&chain| &mut chains[chain]) else {
+            continue;
+        };
+        if drawn.contains_key(&data) || graph.ty(data).dtype != graph.ty(factors).dtype {
+            continue;
+        }
+        // The first data decides.
+        for id in std::mem::take(chain) {
+            // What is made before the data cannot take its type from it.
+            if data < id {
+                noise.entry(id).or_insert(data);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::facts::fixture::lowered;
+
+    /// Which layer's output has its type from which.
+    fn shown(layers: &str) -> Vec<String> {
+        let (_, model) = lowered(&format!("spec = 1\n[inputs]\nx = [2, 8]\n{layers}"));
+        let graph = &model.graph;
+        let mut shown: Vec<String> = followed(graph)
+            .into_iter()
+            .map(|(id, other)| format!("{} as {}", graph.tensor_name(id), graph.tensor_name(other)))
+            .collect();
+        shown.sort();
+        shown
+    }
+
+    /// Guards the way back of a norm in float32, and a conversion that none precedes.
+    #[test]
+    fn the_second_conversion_of_a_chain_leads_back() {
+        let norm = r#"
+[[layers]]
+name = "wide"
+op = "to"
+dtype = "float32"
+in = "x"
+[[layers]]
+name = "scaled"
+formula = "wide * rsqrt(mean(wide ** 2, dim=-1, keepdim=true) + 1e-6)"
+[[layers]]
+name = "back"
+op = "to"
+dtype = "float32"
+"#;
+        assert_eq!(shown(norm), ["back as x"]);
+        let product = norm.replace(
+            "name = \"back\"",
+            "name = \"product\"\nop = \"linear\"\nout_features = 8\n[[layers]]\nname = \"back\"",
+        );
+        assert!(shown(&product).is_empty());
+    }
+
+    /// Guards the factors of stochastic depth, and random data that is added.
+    #[test]
+    fn random_factors_follow_what_they_scale() {
+        let depth = r#"
+[[layers]]
+name = "factors"
+formula = "floor(rand([2, 1]) + 0.9)"
+[[layers]]
+name = "kept"
+formula = "x * factors"
+"#;
+        assert!(
+            shown(depth).contains(&"factors as x".to_owned()),
+            "{:?}",
+            shown(depth)
+        );
+        assert!(shown(&depth.replace("x * f", "x + f")).is_empty());
+    }
+}
