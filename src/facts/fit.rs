@@ -152,8 +152,8 @@ impl Sizes<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::lower::lower;
     use crate::facts::fixture::lowered;
+    use crate::lower::lower;
 
     const MLP: &str = r#"
 spec = 1
