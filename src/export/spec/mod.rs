@@ -26,7 +26,7 @@ use owned::Ownership;
 use text::{entries, key, list, quoted, tensor_text};
 use tree::Tree;
 
-use crate::graph::Graph;
+use crate::graph::{Graph, NodeId};
 use crate::lower::Model;
 use crate::spec::Spec;
 use crate::tensor::Dtype;
@@ -58,7 +58,7 @@ impl std::error::Error for ExportError {}
 /// Writes the spec of a model, and the tables about the run that stand beside it. `O(size · depth)`.
 ///
 /// # Errors
-/// Where a call reads a tensor of which not even the type is known.
+/// Where a call reads a tensor of which not even the type is known, or stands in a loop or branch.
 pub fn write(model: &Model, beside: &Spec, options: &Options) -> Result<String, ExportError> {
     let graph = &model.graph;
     check(graph)?;
@@ -84,6 +84,13 @@ pub fn rewrite(spec: &Spec) -> String {
 }
 
 fn check(graph: &Graph) -> Result<(), ExportError> {
+    if let Some(region) = graph.regions.first() {
+        let message = format!(
+            "`{}` stands in a loop or a branch of the program, and a spec has neither",
+            graph.layer_path(graph.node(NodeId(region.nodes.start)).layer)
+        );
+        return Err(ExportError { message });
+    }
     for (id, node) in graph.nodes() {
         for &argument in node.arguments.iter().filter(|id| id.is_present()) {
             if !graph.tensor(argument).known {

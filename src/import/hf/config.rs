@@ -206,6 +206,12 @@ impl Config {
         self.bounded(keys, default, 0.0, 1.0, "a probability from 0 to 1")
     }
 
+    /// A share from 0 to 1 that may be left out.
+    pub fn share(&mut self, keys: &[&str]) -> Option<f64> {
+        self.has(keys)
+            .then(|| self.bounded(keys, 1.0, 0.0, 1.0, "a share from 0 to 1"))
+    }
+
     fn bounded(&mut self, keys: &[&str], default: f64, low: f64, high: f64, what: &str) -> f64 {
         let Some(value) = self.optional_real(keys) else {
             return default;

@@ -34,7 +34,7 @@ impl Rope {
     /// them.
     pub fn read(config: &mut Config, theta: f64, positions: u64) -> Rope {
         let theta = config.positive(&["rope_theta", "rotary_emb_base"], theta);
-        let partial = config.optional_real(&["partial_rotary_factor", "rotary_pct"]);
+        let partial = config.share(&["partial_rotary_factor", "rotary_pct"]);
         let key = match config.has(&["rope_parameters"]) {
             true => "rope_parameters",
             false => "rope_scaling",
@@ -72,7 +72,7 @@ impl Rope {
         };
         Rope {
             theta: part.positive(&["rope_theta"], theta),
-            partial: part.optional_real(&["partial_rotary_factor"]).or(partial),
+            partial: part.share(&["partial_rotary_factor"]).or(partial),
             scaling: match kind {
                 "yarn" | "longrope" => told.unwrap_or(usual),
                 _ => 1.0,
@@ -94,7 +94,8 @@ impl Rope {
     /// The elements of a head that are turned, of its `head`.
     pub fn width(&self, head: u64) -> u64 {
         // Of an odd number Transformers turns one more.
-        ((head as f64 * self.partial.unwrap_or(1.0)) as u64).next_multiple_of(2)
+        let share = self.partial.unwrap_or(1.0).clamp(0.0, 1.0);
+        ((head as f64 * share) as u64).next_multiple_of(2)
     }
 
     /// The elements of a head that are turned; noted where they are no pairs.

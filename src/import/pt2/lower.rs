@@ -9,23 +9,21 @@ use super::flatten::{self, Call, Flat, Scoped, Step, flatten, tensors};
 use super::layers;
 use super::masks::{Masks, Simplified};
 use super::regions::OpenRegion;
-use super::schema::dtype;
-use super::schema::{
-    Argument, ExportedProgram, Graph, Name, Node, SymbolicInteger, TensorMeta, WeightsConfig,
-};
+use super::schema::{Argument, ExportedProgram, Graph, Name, Node, SymbolicInteger, WeightsConfig};
 use super::special::Context;
 use super::stated;
 use super::structure::Open;
 use super::symbols::Symbols;
 use super::tied::{Candidate, tied};
 use super::tracer::Tracer;
+use super::types::{declared, repeats, type_of};
 use crate::graph::{Builder, DefinitionId, Limits, Made, TensorId};
 use crate::import::{Agreement, ImportError, Imported};
 use crate::lower::Model;
 use crate::ops::foreign::OPAQUE;
 use crate::ops::{Init, Outputs, find};
 use crate::spec::{Attention, Mode, Spec};
-use crate::tensor::{Dtype, Shape, TensorType};
+use crate::tensor::{Dtype, TensorType};
 
 /// Lowers a program.
 pub(super) fn lower(
@@ -565,46 +563,4 @@ impl<'a> Lowering<'a, '_> {
         }
         outputs
     }
-}
-
-/// Whether each type, repeated along axes of size 1, is the one that is stated.
-fn repeats(types: &[TensorType], stated: &[TensorType]) -> bool {
-    types.len() == stated.len()
-        && types
-            .iter()
-            .zip(stated)
-            .all(|(a, b)| a.shape.broadcast(&b.shape).as_ref() == Some(&b.shape))
-}
-
-/// The type that the program states; `None` where a size or the element type is not known.
-fn type_of(meta: &TensorMeta, symbols: &Symbols) -> Option<TensorType> {
-    let sizes: Option<Shape> = meta
-        .sizes
-        .iter()
-        .map(|size| u64::try_from(symbols.value(size)?).ok())
-        .collect();
-    let ty = TensorType::new(sizes?, dtype(meta.dtype)?);
-    let bits = ty.shape.checked_elements()?.checked_mul(ty.dtype.bits());
-    bits.map(|_| ty)
-}
-
-/// The type of an input or parameter, which must be known.
-fn declared<'t>(
-    values: &'t FxHashMap<String, TensorMeta>,
-    name: &Name,
-    symbols: &Symbols,
-) -> Result<(TensorType, &'t TensorMeta), ImportError> {
-    let name = &name.name;
-    let meta = values
-        .get(name)
-        .ok_or_else(|| ImportError::new(format!("the program states no type for `{name}`")))?;
-    type_of(meta, symbols).map(|ty| (ty, meta)).ok_or_else(|| {
-        let sizes: Vec<String> = meta.sizes.iter().map(super::schema::Size::text).collect();
-        let message = format!(
-            "`{name}` is [{}] of element type number {}, and not all of that is known or small enough",
-            sizes.join(", "),
-            meta.dtype
-        );
-        ImportError::new(message)
-    })
 }

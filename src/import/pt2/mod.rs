@@ -21,6 +21,7 @@ mod symbols;
 mod sympy;
 mod tied;
 mod tracer;
+mod types;
 mod writes;
 
 use std::sync::Arc;
