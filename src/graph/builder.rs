@@ -1,6 +1,6 @@
 //! Building a graph, call by call.
 
-use petgraph::graph::NodeIndex;
+use petgraph::graph::{EdgeIndex, NodeIndex};
 use smallvec::{SmallVec, smallvec};
 use smol_str::SmolStr;
 
@@ -34,6 +34,18 @@ pub struct Builder {
     graph: Graph,
     limits: Limits,
     layers: Vec<LayerId>,
+}
+
+/// How far a graph is built.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Mark {
+    types: usize,
+    parameters: usize,
+    inputs: usize,
+    layers: usize,
+    nodes: usize,
+    edges: usize,
+    open: usize,
 }
 
 /// The tensors that a call makes.
@@ -313,6 +325,61 @@ impl Builder {
             return Err(OpError::new(message));
         }
         self.with_call(op, arguments, attributes, |call| (op.infer)(call))
+    }
+
+    /// Gives a tensor another element type: that which a file states, where ops are freer in what
+    /// they take and give than ours.
+    pub fn retype(&mut self, id: TensorId, dtype: Dtype) {
+        if let Some(ty) = self.graph.types.get_mut(id.0 as usize) {
+            ty.dtype = dtype;
+        }
+    }
+
+    /// Says what a layer is, once it is known.
+    pub fn set_layer_kind(&mut self, layer: LayerId, kind: LayerKind) {
+        if let Some(layer) = self.graph.layers.get_mut(layer.0 as usize) {
+            layer.kind = kind;
+        }
+    }
+
+    /// How far the graph is built, to go back to by [`Builder::roll_back`].
+    pub fn mark(&self) -> Mark {
+        Mark {
+            types: self.graph.types.len(),
+            parameters: self.graph.parameters.len(),
+            inputs: self.graph.inputs.len(),
+            layers: self.graph.layers.len(),
+            nodes: self.graph.dag.node_count(),
+            edges: self.graph.dag.edge_count(),
+            open: self.layers.len(),
+        }
+    }
+
+    /// Takes back everything that was added since the mark. Layers that were open then must not
+    /// have been closed since. `O(what is taken back)`.
+    pub fn roll_back(&mut self, mark: &Mark) {
+        let graph = &mut self.graph;
+        for at in (mark.edges..graph.dag.edge_count()).rev() {
+            graph.dag.remove_edge(EdgeIndex::new(at));
+        }
+        for at in (mark.nodes..graph.dag.node_count()).rev() {
+            let Some(node) = graph.dag.remove_node(NodeIndex::new(at)) else {
+                continue;
+            };
+            for id in node.arguments.iter().filter(|id| id.is_present()) {
+                if let TensorKind::Parameter(index) = graph.tensors[id.0 as usize].kind
+                    && let Some(parameter) = graph.parameters.get_mut(index as usize)
+                {
+                    parameter.uses -= 1;
+                }
+            }
+        }
+        graph.types.truncate(mark.types);
+        graph.tensors.truncate(mark.types);
+        graph.parameters.truncate(mark.parameters);
+        graph.inputs.truncate(mark.inputs);
+        graph.layers.truncate(mark.layers);
+        self.layers.truncate(mark.open);
     }
 
     fn check_arity(&self, op: &'static Op, arguments: &[TensorId]) -> Result<(), OpError> {

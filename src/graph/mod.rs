@@ -8,6 +8,6 @@ mod builder;
 mod layer;
 mod node;
 
-pub use builder::{Builder, Limits, Made};
+pub use builder::{Builder, Limits, Made, Mark};
 pub use layer::{DefinitionId, Layer, LayerId, LayerKind};
 pub use node::{Graph, Node, NodeId, Parameter, Tensor, TensorId, TensorKind, Use};

@@ -4,6 +4,7 @@
 //! file: it is handed something to read from. What the run is like stands in a spec beside it.
 
 pub mod hf;
+pub mod onnx;
 pub mod pt2;
 
 use std::fmt;
@@ -40,7 +41,7 @@ pub struct Format {
 }
 
 /// All formats. To add one is to add its entry.
-pub static FORMATS: &[&Format] = &[&hf::FORMAT, &pt2::FORMAT];
+pub static FORMATS: &[&Format] = &[&hf::FORMAT, &onnx::FORMAT, &pt2::FORMAT];
 
 impl Format {
     /// The format that a file of that name has, if it is one that can be imported.
@@ -117,6 +118,8 @@ pub struct Imported {
     pub model: Model,
     /// How the file's own types agree with ours.
     pub agreement: Agreement,
+    /// What there is to tell about the import: assumptions, and what is not counted.
+    pub notes: Vec<String>,
 }
 
 /// How the types that a file states agree with those that the ops infer.

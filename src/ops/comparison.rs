@@ -1,6 +1,6 @@
 //! Comparisons, logic and bits, element by element. None of them has a gradient.
 
-use super::definition::{BASE, Element, like_first, unknown_gain, unknown_moments};
+use super::definition::{BASE, Element, any_value, like_first, unknown_gain, unknown_moments};
 use super::layout::preserved;
 use super::pointwise::{INPUT_OTHER, binary, broadcast_boolean, broadcast_promoted, range, refuse};
 use super::{Call, Op, OpError, Outputs};
@@ -57,6 +57,22 @@ pub static OPS: &[Op] = &[
     bitwise("bitwise_xor", "bits set in exactly one", |_, x| {
         (x[0] as i64 ^ x[1] as i64) as f64
     }),
+    Op {
+        interval: any_value,
+        ..bitwise(
+            "bitwise_left_shift",
+            "input · 2^other, without the bits that fall out",
+            |_, x| ((x[0] as i64) << (x[1] as i64).clamp(0, 63)) as f64,
+        )
+    },
+    Op {
+        interval: |_, ranges| range(ranges, 0).union(Interval::new(-1.0, 0.0)),
+        ..bitwise(
+            "bitwise_right_shift",
+            "input over 2^other, rounded down",
+            |_, x| ((x[0] as i64) >> (x[1] as i64).clamp(0, 63)) as f64,
+        )
+    },
     // Whether `~1` is -2 or false depends on the element type, which a bare number does not tell,
     // so there is no element function.
     Op {
@@ -71,7 +87,9 @@ pub static OPS: &[Op] = &[
         differentiable: false,
         interval: |call, ranges| match call.dtype(0) {
             Ok(Dtype::Bool) => negated(range(ranges, 0)),
-            Ok(Dtype::Uint8) => Interval::point(255.0) - range(ranges, 0),
+            Ok(dtype) if Interval::of_dtype(dtype).low == 0.0 => {
+                Interval::point(Interval::of_dtype(dtype).high) - range(ranges, 0)
+            }
             _ => Interval::point(-1.0) - range(ranges, 0),
         },
         ..BASE

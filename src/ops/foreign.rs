@@ -6,7 +6,7 @@
 use smallvec::smallvec;
 
 use super::definition::{
-    Attribute, BASE, Default, attribute, no_work, operand, optional, variadic,
+    Attribute, BASE, Default, any_value, attribute, no_work, operand, optional, variadic,
 };
 use super::{AttributeKind, Call, Op, OpError, Operand, Outputs};
 use crate::tensor::{Interval, Shape, TensorType};
@@ -20,24 +20,41 @@ pub static OPS: &[Op] = &[
         name: OPAQUE,
         summary: "an op that is not known: only the type of its output is",
         operands: &[variadic("inputs")],
-        attributes: &[
-            attribute(
-                "size",
-                AttributeKind::Integers,
-                Default::None,
-                "the shape of the output, unless its type is stated",
-            )
-            .or(&["shape"]),
-            attribute(
-                "dtype",
-                AttributeKind::Dtype,
-                Default::None,
-                "the element type of the output",
-            ),
-            TARGET,
-        ],
+        attributes: &[OPTIONAL_SIZE, DTYPE, TARGET],
         infer: stated,
         work: no_work,
+        ..BASE
+    },
+    Op {
+        name: "tensor",
+        summary: "a constant of which no more is known than its type and its bounds",
+        operands: &[],
+        attributes: &[
+            SIZE,
+            DTYPE,
+            attribute(
+                "low",
+                AttributeKind::Float,
+                Default::None,
+                "no value is less",
+            ),
+            attribute(
+                "high",
+                AttributeKind::Float,
+                Default::None,
+                "no value is greater",
+            ),
+        ],
+        infer: stated,
+        differentiable: false,
+        work: no_work,
+        interval: |call, _| match (call.float("low"), call.float("high")) {
+            (Some(low), Some(high)) => {
+                let finite = low.is_finite() && high.is_finite();
+                Interval::new(low, high).or_non_finite(!finite)
+            }
+            _ => any_value(call, &[]),
+        },
         ..BASE
     },
     Op {
@@ -50,6 +67,29 @@ pub static OPS: &[Op] = &[
     },
 ];
 
+const SIZE: Attribute = attribute(
+    "size",
+    AttributeKind::Integers,
+    Default::Required,
+    "the shape of the output",
+)
+.or(&["shape"]);
+
+const OPTIONAL_SIZE: Attribute = attribute(
+    "size",
+    AttributeKind::Integers,
+    Default::None,
+    "the shape of the output, unless its type is stated",
+)
+.or(&["shape"]);
+
+const DTYPE: Attribute = attribute(
+    "dtype",
+    AttributeKind::Dtype,
+    Default::None,
+    "the element type of the output",
+);
+
 /// The name that another program gives the op.
 const TARGET: Attribute = attribute(
     "target",
@@ -61,9 +101,9 @@ const TARGET: Attribute = attribute(
 const OVERWRITTEN: &[Operand] = &[operand("input"), optional("value")];
 
 fn stated(call: &Call) -> Result<Outputs, OpError> {
-    let given = call
-        .integers("size")
-        .ok_or_else(|| OpError::new("`opaque` needs `size`").attribute("size"))?;
+    let given = call.integers("size").ok_or_else(|| {
+        OpError::new(format!("`{}` needs `size`", call.op.name)).attribute("size")
+    })?;
     let sizes: Option<Shape> = given.iter().map(|&n| u64::try_from(n).ok()).collect();
     let shape = sizes.ok_or_else(|| {
         OpError::new(format!("`size` is {given:?}, and a size is below 0")).attribute("size")
@@ -91,6 +131,7 @@ mod tests {
         check(&[
             ("opaque([2, 3], size=[4, 5])", "float32 [4, 5]"),
             ("opaque(size=[4], dtype=int64)", "int64 [4]"),
+            ("tensor(size=[4], dtype=int64, low=0, high=3)", "int64 [4]"),
             ("overwritten([2, 3], [3])", "float32 [2, 3]"),
         ]);
     }
@@ -98,10 +139,13 @@ mod tests {
     /// Guards against a range that has the old values only, or the new ones only.
     #[test]
     fn an_element_is_an_old_or_a_new_one() {
-        check_intervals(&[(
-            "overwritten([2, 3], [3])",
-            &[(0.0, 1.0), (5.0, 6.0)],
-            "[0, 6]",
-        )]);
+        check_intervals(&[
+            (
+                "overwritten([2, 3], [3])",
+                &[(0.0, 1.0), (5.0, 6.0)],
+                "[0, 6]",
+            ),
+            ("tensor(size=[4], low=-1, high=3)", &[], "[-1, 3]"),
+        ]);
     }
 }

@@ -75,6 +75,7 @@ mod shape;
 mod slicing;
 mod softmax;
 mod unary;
+mod vision;
 mod window;
 
 pub use attributes::{AttributeKind, AttributeValue, Attributes};

@@ -1,13 +1,15 @@
 //! Pools: the greatest, the mean or a norm of the elements under a sliding window, or in a given
 //! number of bins.
 
-use super::definition::{BASE, Default, attribute};
+use smallvec::smallvec;
+
+use super::definition::{BASE, Default, attribute, no_work};
 use super::gaussian::{cumulative, density};
 use super::pointwise::range;
 use super::pool_geometry::{bins, divisor, geometry, mean_taken, per_input, slide, taken};
 use super::window::{Window, spatial_axes};
 use super::{Attribute, AttributeKind, Op, OpError, Saved, Work};
-use crate::tensor::{Dtype, Interval, Moments};
+use crate::tensor::{Dtype, Interval, Moments, Shape, TensorType};
 
 /// The entries of this family.
 pub static OPS: &[Op] = &[
@@ -78,6 +80,29 @@ pub static OPS: &[Op] = &[
         // As a mean it keeps only sizes.
         saved: |_, _| {},
         ..ADAPTIVE_AVERAGE
+    },
+    Op {
+        name: "pool_indices",
+        summary: "where a pool found its greatest elements, as places in the flattened input",
+        attributes: &[attribute(
+            "size",
+            AttributeKind::Integers,
+            Default::Required,
+            "sizes of the output",
+        )],
+        infer: |call| {
+            let sizes = call.integers("size").unwrap_or_default();
+            let shape: Option<Shape> = sizes.iter().map(|&n| u64::try_from(n).ok()).collect();
+            let shape = shape.ok_or_else(|| {
+                OpError::new(format!("`size` is {sizes:?}, and one is below 0")).attribute("size")
+            })?;
+            Ok(smallvec![TensorType::new(shape, Dtype::Int64)])
+        },
+        differentiable: false,
+        // The pool itself finds them.
+        work: no_work,
+        interval: |call, _| Interval::new(0.0, call.elements(0).saturating_sub(1) as f64),
+        ..BASE
     },
     Op {
         name: "global_max_pool",

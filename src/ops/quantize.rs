@@ -161,10 +161,10 @@ fn integer_type(call: &Call) -> Result<Dtype, OpError> {
 }
 
 /// The least and the greatest integer of the grid.
-fn grid(call: &Call) -> Result<(i64, i64), OpError> {
+fn grid(call: &Call) -> Result<(i128, i128), OpError> {
     scale(call)?;
     if call.op.attribute_position("quant_min").is_some() {
-        let integer = |name| call.integer(name).unwrap_or(0);
+        let integer = |name| i128::from(call.integer(name).unwrap_or(0));
         return Ok((integer("quant_min"), integer("quant_max")));
     }
     let dtype = integer_type(call)?;
@@ -173,7 +173,7 @@ fn grid(call: &Call) -> Result<(i64, i64), OpError> {
 }
 
 /// The integers that come of a range.
-fn quantized(call: &Call, input: Interval, (low, high): (i64, i64)) -> Interval {
+fn quantized(call: &Call, input: Interval, (low, high): (i128, i128)) -> Interval {
     let scale = call.float("scale").unwrap_or(1.0);
     let zero = call.integer("zero_point").unwrap_or(0) as f64;
     input

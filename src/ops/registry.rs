@@ -52,6 +52,7 @@ pub static FAMILIES: &[(&str, &[Op])] = &[
     ("slicing", super::slicing::OPS),
     ("softmax", super::softmax::OPS),
     ("unary", super::unary::OPS),
+    ("vision", super::vision::OPS),
 ];
 
 /// Every op, family by family.

@@ -2,7 +2,7 @@
 
 use smallvec::smallvec;
 
-use super::definition::{BASE, Default, Infer, attribute, no_work, operand};
+use super::definition::{BASE, Default, Infer, any_value, attribute, no_work, operand, variadic};
 use super::index::{DIM, INPUT_INDEX, indices, inside, vector};
 use super::pointwise::{keep, range};
 use super::{AttributeKind, Autocast, Call, Op, OpError, Outputs, Work};
@@ -80,6 +80,59 @@ pub static OPS: &[Op] = &[
             "input with slices of source put where index says",
             index_write,
         )
+    },
+    Op {
+        operands: &[operand("input"), operand("index"), operand("src")],
+        attributes: &[
+            DIM,
+            attribute(
+                "reduce",
+                AttributeKind::Choice(&["sum", "prod", "mean", "amax", "amin"]),
+                Default::Required,
+                "how elements that meet at one place are joined",
+            ),
+        ],
+        work: |call| Work::other(u128::from(call.elements(1))),
+        saved: |call, saved| {
+            for position in 0..3 {
+                keep(call, saved, position);
+            }
+            saved.output(0);
+        },
+        interval: |call, ranges| match call.text("reduce").as_deref() {
+            Some("amax" | "amin" | "mean") => range(ranges, 0).union(range(ranges, 2)),
+            _ => any_value(call, ranges),
+        },
+        ..writing(
+            "scatter_reduce",
+            "input joined with the elements of src that index puts at each place",
+            scatter,
+        )
+    },
+    Op {
+        name: "index_put",
+        summary: "input with values put, or added, where integer tensors for the first axes say",
+        operands: &[operand("input"), operand("values"), variadic("indices")],
+        attributes: &[attribute(
+            "accumulate",
+            AttributeKind::Boolean,
+            Default::Boolean(false),
+            "whether values are added to what stands there",
+        )],
+        work: |call| match call.boolean("accumulate") {
+            true => Work::other(u128::from(call.elements(1))),
+            false => Work::default(),
+        },
+        saved: |call, saved| {
+            for position in 2..call.arguments.len() {
+                keep(call, saved, position);
+            }
+        },
+        interval: |call, ranges| match call.boolean("accumulate") {
+            true => any_value(call, ranges),
+            false => range(ranges, 0).union(range(ranges, 1)),
+        },
+        ..BASE
     },
     Op {
         operands: INPUT_INDEX,
@@ -194,6 +247,11 @@ mod tests {
                 "scatter_add([4, 3], int64 [2, 3], [2, 3], dim=0)",
                 "float32 [4, 3]",
             ),
+            (
+                "scatter_reduce([4, 3], int64 [2, 3], [2, 3], dim=0, reduce=amax)",
+                "float32 [4, 3]",
+            ),
+            ("index_put([4, 3], [2, 3], int64 [2])", "float32 [4, 3]"),
             (
                 "index_add([4, 3], int64 [2], [2, 3], dim=0)",
                 "float32 [4, 3]",

@@ -41,6 +41,35 @@ pub static OPS: &[Op] = &[
         ..SEARCH
     },
     Op {
+        name: "unique",
+        summary: "the elements, or slices of an axis, each once; all of them are counted, for the \
+                  number is not known before the run",
+        attributes: &[attribute(
+            "dim",
+            AttributeKind::Integer,
+            Default::None,
+            "the axis; the flattened tensor if left out",
+        )],
+        infer: |call| {
+            let input = call.ty(0)?;
+            if call.is_given("dim") {
+                call.axis("dim", &input.shape)?;
+                return Ok(smallvec![input.clone()]);
+            }
+            let elements = input.shape.elements();
+            Ok(smallvec![TensorType::new([elements], input.dtype)])
+        },
+        differentiable: false,
+        // A sort: as many comparisons as a tree of all elements is deep, for each of them.
+        work: |call| {
+            let elements = call.elements(0);
+            let depth = u64::BITS - elements.leading_zeros();
+            Work::other(u128::from(elements) * u128::from(depth))
+        },
+        interval: |_, ranges| range(ranges, 0),
+        ..BASE
+    },
+    Op {
         name: "bucketize",
         summary: "the bucket of every element, between boundaries that are in order",
         operands: &[operand("input"), operand("boundaries")],

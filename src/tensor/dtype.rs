@@ -16,14 +16,21 @@ pub enum Dtype {
     Bfloat16,
     Float8E4m3fn,
     Float8E5m2,
+    Float8E4m3fnuz,
+    Float8E5m2fnuz,
+    Float4E2m1fn,
     Complex64,
     Complex128,
     Int64,
     Int32,
     Int16,
     Int8,
+    Uint64,
+    Uint32,
+    Uint16,
     Uint8,
     Int4,
+    Uint4,
     Bool,
 }
 
@@ -126,6 +133,16 @@ static BFLOAT16: FloatFormat = format(
     true,
 );
 static FLOAT8_E4M3FN: FloatFormat = format(4, 448.0, 464.0, 0.015625, 0.001953125, false);
+static FLOAT8_E4M3FNUZ: FloatFormat = format(4, 240.0, 248.0, 0.0078125, 0.0009765625, false);
+static FLOAT8_E5M2FNUZ: FloatFormat = format(
+    3,
+    57344.0,
+    61440.0,
+    3.0517578125e-05,
+    7.62939453125e-06,
+    false,
+);
+static FLOAT4_E2M1FN: FloatFormat = format(2, 6.0, 7.0, 1.0, 0.5, false);
 static FLOAT8_E5M2: FloatFormat = format(
     3,
     57344.0,
@@ -137,21 +154,28 @@ static FLOAT8_E5M2: FloatFormat = format(
 
 impl Dtype {
     /// Every element type.
-    pub const ALL: [Dtype; 15] = [
+    pub const ALL: [Dtype; 22] = [
         Dtype::Float64,
         Dtype::Float32,
         Dtype::Float16,
         Dtype::Bfloat16,
         Dtype::Float8E4m3fn,
         Dtype::Float8E5m2,
+        Dtype::Float8E4m3fnuz,
+        Dtype::Float8E5m2fnuz,
+        Dtype::Float4E2m1fn,
         Dtype::Complex64,
         Dtype::Complex128,
         Dtype::Int64,
         Dtype::Int32,
         Dtype::Int16,
         Dtype::Int8,
+        Dtype::Uint64,
+        Dtype::Uint32,
+        Dtype::Uint16,
         Dtype::Uint8,
         Dtype::Int4,
+        Dtype::Uint4,
         Dtype::Bool,
     ];
 
@@ -164,14 +188,21 @@ impl Dtype {
             Dtype::Bfloat16 => "bfloat16",
             Dtype::Float8E4m3fn => "float8_e4m3fn",
             Dtype::Float8E5m2 => "float8_e5m2",
+            Dtype::Float8E4m3fnuz => "float8_e4m3fnuz",
+            Dtype::Float8E5m2fnuz => "float8_e5m2fnuz",
+            Dtype::Float4E2m1fn => "float4_e2m1fn",
             Dtype::Complex64 => "complex64",
             Dtype::Complex128 => "complex128",
             Dtype::Int64 => "int64",
             Dtype::Int32 => "int32",
             Dtype::Int16 => "int16",
             Dtype::Int8 => "int8",
+            Dtype::Uint64 => "uint64",
+            Dtype::Uint32 => "uint32",
+            Dtype::Uint16 => "uint16",
             Dtype::Uint8 => "uint8",
             Dtype::Int4 => "int4",
+            Dtype::Uint4 => "uint4",
             Dtype::Bool => "bool",
         }
     }
@@ -188,6 +219,9 @@ impl Dtype {
                 Dtype::Float8E4m3fn
             }
             "float8_e5m2" | "e5m2" | "fp8_e5m2" | "f8e5m2" => Dtype::Float8E5m2,
+            "float8_e4m3fnuz" | "e4m3fnuz" => Dtype::Float8E4m3fnuz,
+            "float8_e5m2fnuz" | "e5m2fnuz" => Dtype::Float8E5m2fnuz,
+            "float4_e2m1fn" | "float4_e2m1" | "e2m1" | "fp4" | "f4" => Dtype::Float4E2m1fn,
             "complex64" | "cfloat" => Dtype::Complex64,
             "complex128" | "cdouble" => Dtype::Complex128,
             "int64" | "i64" | "long" => Dtype::Int64,
@@ -195,7 +229,11 @@ impl Dtype {
             "int16" | "i16" | "short" => Dtype::Int16,
             "int8" | "i8" => Dtype::Int8,
             "uint8" | "u8" | "byte" => Dtype::Uint8,
+            "uint64" | "u64" => Dtype::Uint64,
+            "uint32" | "u32" => Dtype::Uint32,
+            "uint16" | "u16" => Dtype::Uint16,
             "int4" | "i4" => Dtype::Int4,
+            "uint4" | "u4" => Dtype::Uint4,
             "bool" | "boolean" => Dtype::Bool,
             _ => return None,
         })
@@ -205,11 +243,17 @@ impl Dtype {
     pub fn bits(self) -> u64 {
         match self {
             Dtype::Complex128 => 128,
-            Dtype::Float64 | Dtype::Int64 | Dtype::Complex64 => 64,
-            Dtype::Float32 | Dtype::Int32 => 32,
-            Dtype::Float16 | Dtype::Bfloat16 | Dtype::Int16 => 16,
-            Dtype::Float8E4m3fn | Dtype::Float8E5m2 | Dtype::Int8 | Dtype::Uint8 | Dtype::Bool => 8,
-            Dtype::Int4 => 4,
+            Dtype::Float64 | Dtype::Int64 | Dtype::Uint64 | Dtype::Complex64 => 64,
+            Dtype::Float32 | Dtype::Int32 | Dtype::Uint32 => 32,
+            Dtype::Float16 | Dtype::Bfloat16 | Dtype::Int16 | Dtype::Uint16 => 16,
+            Dtype::Float8E4m3fn
+            | Dtype::Float8E5m2
+            | Dtype::Float8E4m3fnuz
+            | Dtype::Float8E5m2fnuz
+            | Dtype::Int8
+            | Dtype::Uint8
+            | Dtype::Bool => 8,
+            Dtype::Float4E2m1fn | Dtype::Int4 | Dtype::Uint4 => 4,
         }
     }
 
@@ -228,6 +272,9 @@ impl Dtype {
             Dtype::Bfloat16 => &BFLOAT16,
             Dtype::Float8E4m3fn => &FLOAT8_E4M3FN,
             Dtype::Float8E5m2 => &FLOAT8_E5M2,
+            Dtype::Float8E4m3fnuz => &FLOAT8_E4M3FNUZ,
+            Dtype::Float8E5m2fnuz => &FLOAT8_E5M2FNUZ,
+            Dtype::Float4E2m1fn => &FLOAT4_E2M1FN,
             _ => return None,
         })
     }
@@ -248,14 +295,18 @@ impl Dtype {
     }
 
     /// Smallest and largest value of an integer type or bool; `None` for floats.
-    pub fn integer_range(self) -> Option<(i64, i64)> {
+    pub fn integer_range(self) -> Option<(i128, i128)> {
         Some(match self {
-            Dtype::Int64 => (i64::MIN, i64::MAX),
+            Dtype::Int64 => (i64::MIN.into(), i64::MAX.into()),
             Dtype::Int32 => (i32::MIN.into(), i32::MAX.into()),
             Dtype::Int16 => (i16::MIN.into(), i16::MAX.into()),
             Dtype::Int8 => (-128, 127),
+            Dtype::Uint64 => (0, u64::MAX.into()),
+            Dtype::Uint32 => (0, u32::MAX.into()),
+            Dtype::Uint16 => (0, 65535),
             Dtype::Uint8 => (0, 255),
             Dtype::Int4 => (-8, 7),
+            Dtype::Uint4 => (0, 15),
             Dtype::Bool => (0, 1),
             _ => return None,
         })
@@ -271,23 +322,33 @@ impl Dtype {
         }
         let rank = |dtype: Dtype| match dtype {
             Bool => 0,
-            Uint8 => 1,
-            Int4 => 2,
-            Int8 => 3,
-            Int16 => 4,
-            Int32 => 5,
-            Int64 => 6,
-            Float8E4m3fn | Float8E5m2 => 7,
-            Float16 | Bfloat16 => 8,
-            Float32 => 9,
-            Float64 => 10,
-            Complex64 => 11,
-            Complex128 => 12,
+            Uint4 => 1,
+            Uint8 => 2,
+            Uint16 => 3,
+            Uint32 => 4,
+            Uint64 => 5,
+            Int4 => 6,
+            Int8 => 7,
+            Int16 => 8,
+            Int32 => 9,
+            Int64 => 10,
+            Float4E2m1fn => 11,
+            Float8E4m3fn | Float8E5m2 | Float8E4m3fnuz | Float8E5m2fnuz => 12,
+            Float16 | Bfloat16 => 13,
+            Float32 => 14,
+            Float64 => 15,
+            Complex64 => 16,
+            Complex128 => 17,
         };
         match (self, other) {
             (Float16, Bfloat16) | (Bfloat16, Float16) => Float32,
-            (Float8E4m3fn, Float8E5m2) | (Float8E5m2, Float8E4m3fn) => Float32,
+            _ if rank(self) == 12 && rank(other) == 12 => Float32,
+            (Uint4, Int4) | (Int4, Uint4) => Int8,
             (Uint8, Int8 | Int4) | (Int8 | Int4, Uint8) => Int16,
+            // The narrowest signed type that holds both; nothing signed holds 64 bits without one.
+            (Uint16, Int4 | Int8 | Int16) | (Int4 | Int8 | Int16, Uint16) => Int32,
+            (Uint32 | Uint64, Int4 | Int8 | Int16 | Int32)
+            | (Int4 | Int8 | Int16 | Int32, Uint32 | Uint64) => Int64,
             (Complex64, Float64) | (Float64, Complex64) => Complex128,
             _ if rank(self) >= rank(other) => self,
             _ => other,
@@ -327,7 +388,14 @@ mod tests {
 
     #[test]
     fn constants_and_rounding_agree_with_the_enumerated_grid() {
-        for dtype in [Dtype::Float16, Dtype::Float8E4m3fn, Dtype::Float8E5m2] {
+        for dtype in [
+            Dtype::Float16,
+            Dtype::Float8E4m3fn,
+            Dtype::Float8E5m2,
+            Dtype::Float8E4m3fnuz,
+            Dtype::Float8E5m2fnuz,
+            Dtype::Float4E2m1fn,
+        ] {
             let format = dtype.float_format().unwrap();
             let values = grid(format);
             assert_eq!(*values.last().unwrap(), format.max, "{dtype}");

@@ -200,10 +200,11 @@ pub fn shape(shape: &Shape) -> String {
     tuple(shape.sizes())
 }
 
-/// `torch.float32`. PyTorch keeps four-bit integers in bytes.
+/// `torch.float32`. PyTorch keeps numbers of four bits in bytes.
 pub fn dtype(dtype: Dtype) -> String {
     match dtype {
         Dtype::Int4 => "torch.int8".to_owned(),
+        Dtype::Uint4 | Dtype::Float4E2m1fn => "torch.uint8".to_owned(),
         dtype => format!("torch.{}", dtype.name()),
     }
 }

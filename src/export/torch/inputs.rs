@@ -53,7 +53,9 @@ fn example(graph: &Graph, tensor: TensorId, range: Option<(f64, f64)>) -> String
         }
         kind => {
             let (least, most) = kind.integer_range().unwrap_or((0, 1));
-            let bounded = |value: f64| (value as i64).clamp(least, most.saturating_sub(1));
+            // `randint` draws 64-bit integers.
+            let most = most.min(i64::MAX.into());
+            let bounded = |value: f64| (value as i128).clamp(least, most - 1);
             let (low, high) = match range {
                 Some((low, high)) => (bounded(low.ceil()), bounded(high.floor())),
                 None => (0, bounded(count(graph, tensor) as f64 - 1.0).max(0)),
@@ -62,7 +64,7 @@ fn example(graph: &Graph, tensor: TensorId, range: Option<(f64, f64)>) -> String
                 Dtype::Int64 => String::new(),
                 _ => format!(", dtype={dtype}"),
             };
-            let end = high.saturating_add(1);
+            let end = high + 1;
             format!("torch.randint({low}, {end}, {shape}{dtype}, device=device)")
         }
     }

@@ -62,6 +62,7 @@ pub(super) fn lower(
     Ok(Imported {
         model,
         agreement: lowering.agreement,
+        notes: Vec::new(),
     })
 }
 

@@ -3,6 +3,7 @@
 //!
 //! One row of a table per op; a test finds what is missing. Nothing here knows of graphs.
 
+mod elsewhere;
 mod functional;
 mod modules;
 mod special;

@@ -1,7 +1,7 @@
 //! The table: one row per op, family by family.
 
 use super::{Row, Write};
-use super::{functional as f, special as s};
+use super::{elsewhere as e, functional as f, special as s};
 use crate::export::torch::code::binding;
 
 /// Every op that is not made of others.
@@ -58,6 +58,8 @@ pub static ROWS: &[Row] = &[
     function("logical_xor", "torch.logical_xor"),
     function("logical_not", "torch.logical_not"),
     infix("bitwise_and", "&", binding::AND),
+    function("bitwise_left_shift", "torch.bitwise_left_shift"),
+    function("bitwise_right_shift", "torch.bitwise_right_shift"),
     infix("bitwise_or", "|", binding::OR),
     infix("bitwise_xor", "^", binding::XOR),
     prefix("bitwise_not", "~"),
@@ -108,6 +110,12 @@ pub static ROWS: &[Row] = &[
     with("identity", s::identity),
     with("overwritten", s::overwritten),
     with("opaque", s::opaque),
+    with("tensor", e::outside),
+    with("pool_indices", e::outside),
+    with("deform_conv2d", e::outside),
+    with("roi_align", e::outside),
+    with("roi_pool", e::outside),
+    with("nms", e::outside),
     // Tensors from nothing
     with("zeros", s::sized),
     with("ones", s::sized),
@@ -203,12 +211,15 @@ pub static ROWS: &[Row] = &[
     function("nonzero", "torch.nonzero"),
     with("scatter", s::along),
     with("scatter_add", s::along),
+    with("scatter_reduce", e::scatter_reduce),
+    with("index_put", e::index_put),
     with("index_add", s::along),
     with("index_copy", s::along),
     with("index_fill", s::along),
     function("searchsorted", "torch.searchsorted"),
     function("bucketize", "torch.bucketize"),
     function("bincount", "torch.bincount"),
+    function("unique", "torch.unique"),
     // Reductions and order
     with("sum", s::reduction),
     with("mean", s::reduction),
