@@ -7,7 +7,9 @@ use smol_str::SmolStr;
 
 use super::Facts;
 use super::growth::dims;
+use super::memory::MemoryKind;
 use super::overhead::Estimate;
+use super::timeline::{Highest, run};
 use crate::diag::Sink;
 use crate::formula::arithmetic::Number;
 use crate::quantity::Bytes;
@@ -17,9 +19,16 @@ const MOST_TRIALS: u32 = 48;
 /// Dims that are tried.
 const MOST_DIMS: usize = 3;
 
-/// What a device must hold of tensors.
+/// What a device must hold of tensors: at the peak of a step where it runs the whole model, else
+/// what lives throughout.
 pub fn needed(facts: &Facts<'_>) -> Bytes {
-    facts.memory().total
+    let memory = facts.memory();
+    if !memory.degrees.is_whole() {
+        return memory.total;
+    }
+    let highest = run(facts.timeline(), Highest::default());
+    let beside = memory.part(MemoryKind::Buckets) + memory.part(MemoryKind::Communication);
+    memory.total.max(Bytes(highest.bytes) + beside)
 }
 
 /// The largest size of a dim that fits.

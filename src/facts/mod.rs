@@ -20,6 +20,7 @@ pub mod order;
 pub mod overhead;
 pub mod precision;
 pub mod ranges;
+pub mod reserved;
 pub mod serving;
 pub mod signal;
 pub mod storage;
@@ -57,6 +58,7 @@ pub struct Facts<'a> {
     peak: OnceCell<timeline::Peak>,
     growth: OnceCell<growth::Growth>,
     serving: OnceCell<Option<serving::Serving>>,
+    footprint: OnceCell<reserved::Footprint>,
     levers: OnceCell<Vec<levers::Lever>>,
 }
 
@@ -82,6 +84,7 @@ impl<'a> Facts<'a> {
             peak: OnceCell::new(),
             growth: OnceCell::new(),
             serving: OnceCell::new(),
+            footprint: OnceCell::new(),
             levers: OnceCell::new(),
         }
     }
@@ -215,6 +218,11 @@ impl<'a> Facts<'a> {
     pub fn peak(&self) -> &timeline::Peak {
         self.peak
             .get_or_init(|| timeline::Peak::of(self.timeline()))
+    }
+
+    /// What a device must have: what the allocator reserves, and what is estimated besides.
+    pub fn footprint(&self) -> &reserved::Footprint {
+        self.footprint.get_or_init(|| reserved::Footprint::of(self))
     }
 
     /// How cost grows with the sizes of the inputs. Lowers the model three times for each.

@@ -6,7 +6,8 @@ use serde::Serialize;
 use super::memory::find_device;
 use crate::facts::Facts;
 use crate::facts::fit::largest;
-use crate::facts::overhead::{Estimate, overheads};
+use crate::facts::overhead::Estimate;
+use crate::facts::reserved::Reserved;
 use crate::quantity::Bytes;
 
 /// An amount between bounds.
@@ -62,9 +63,37 @@ pub struct LargestRow {
     pub sure: i64,
 }
 
-/// The estimates, as facts.
-pub(super) fn estimates(facts: &Facts<'_>) -> Vec<Estimate> {
-    overheads(facts, find_device(facts))
+/// What PyTorch's caching allocator reserves over a step.
+#[derive(Debug, Clone, Copy, Serialize)]
+pub struct ReservedPart {
+    /// What it takes of the device: `torch.cuda.max_memory_reserved`.
+    pub bytes: Bytes,
+    /// The blocks that are in use at most: `torch.cuda.max_memory_allocated`.
+    pub allocated: Bytes,
+    /// What is asked for of them.
+    pub requested: Bytes,
+    /// What is reserved and not in use then.
+    pub fragmentation: Bytes,
+    /// The most that lies idle in segments that are in use elsewhere.
+    pub inactive_split: Bytes,
+    /// Times that everything cached had to be given back.
+    pub retries: u64,
+    /// Whether the device has enough.
+    pub enough: bool,
+}
+
+impl From<&Reserved> for ReservedPart {
+    fn from(reserved: &Reserved) -> ReservedPart {
+        ReservedPart {
+            bytes: reserved.reserved,
+            allocated: reserved.allocated,
+            requested: reserved.requested,
+            fragmentation: reserved.fragmentation(),
+            inactive_split: reserved.split,
+            retries: reserved.retries,
+            enough: reserved.enough,
+        }
+    }
 }
 
 pub(super) fn estimate_rows(estimates: &[Estimate]) -> Vec<EstimateRow> {

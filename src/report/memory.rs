@@ -6,12 +6,11 @@ use std::collections::BTreeMap;
 use rustc_hash::FxHashMap;
 use serde::Serialize;
 
-use super::change::{self, EstimateRow, Interval, LargestRow, LeverRow};
+use super::change::{self, EstimateRow, Interval, LargestRow, LeverRow, ReservedPart};
 use super::peak::{PeakPart, SampleRow};
 use crate::device::{Catalogue, Device};
 use crate::facts::Facts;
 use crate::facts::memory::{LEFT_OUT, Saved};
-use crate::facts::overhead::Estimate;
 use crate::graph::{DefinitionId, LayerId};
 use crate::quantity::Bytes;
 
@@ -27,6 +26,8 @@ pub struct MemoryPart {
     pub held: Bytes,
     /// What the device must have: the tensors and what is estimated beside them.
     pub total: Interval,
+    /// What the allocator reserves, where each device runs the whole model.
+    pub reserved: Option<ReservedPart>,
     /// What is estimated beside the tensors.
     pub estimates: Vec<EstimateRow>,
     /// What would bring it down, each change alone, the one that saves most first.
@@ -135,19 +136,19 @@ impl MemoryPart {
             bytes: part.bytes,
             how: part.how.clone(),
         });
-        let estimates = change::estimates(facts);
-        let with = |of: fn(&Estimate) -> Bytes| memory.total + estimates.iter().map(of).sum();
+        let footprint = facts.footprint();
         MemoryPart {
             training: graph.training,
             held: memory.total,
             total: Interval {
-                bytes: with(|estimate| estimate.bytes),
-                low: with(|estimate| estimate.low),
-                high: with(|estimate| estimate.high),
+                bytes: footprint.total,
+                low: footprint.low,
+                high: footprint.high,
             },
-            estimates: change::estimate_rows(&estimates),
+            reserved: footprint.reserved.as_ref().map(ReservedPart::from),
+            estimates: change::estimate_rows(&footprint.estimates),
             levers: change::levers(facts),
-            largest: change::largest_sizes(facts, &estimates),
+            largest: change::largest_sizes(facts, &footprint.estimates),
             parts: parts.collect(),
             saved_for_backward: SavedPart::of(facts.saved()),
             owners: owners(facts),
@@ -158,7 +159,7 @@ impl MemoryPart {
                 rank: memory.rank,
                 totals: memory.ranks.clone(),
             }),
-            device: device(facts, memory.total),
+            device: device(facts, footprint.total),
         }
     }
 }

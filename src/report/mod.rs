@@ -12,7 +12,7 @@ mod serving;
 
 use serde::Serialize;
 
-pub use change::{EstimateRow, Interval, LargestRow, LeverRow};
+pub use change::{EstimateRow, Interval, LargestRow, LeverRow, ReservedPart};
 pub use growth::{CurvePart, GrowthPart, LayerGrowthPart};
 pub use layers::{LayerRow, OutputType};
 pub use memory::{DevicePart, MemoryPart, MemoryRow, OwnerRow, RankPart, SavedPart};

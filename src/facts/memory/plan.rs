@@ -75,6 +75,12 @@ impl Degrees {
         }
     }
 
+    /// Whether each device runs the whole model and holds all of its state.
+    pub fn is_whole(&self) -> bool {
+        let degrees = [self.tensor, self.pipeline, self.context, self.expert];
+        degrees.iter().all(|&degree| degree == 1) && self.shards(1) == 1 && self.shards(3) == 1
+    }
+
     /// Whether `DistributedDataParallel` runs: replicas that are not sharded.
     pub fn has_buckets(&self) -> bool {
         self.data > 1 && self.fsdp == 1 && self.zero == 0

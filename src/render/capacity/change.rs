@@ -15,9 +15,25 @@ pub(super) fn estimate_lines(memory: &MemoryPart) -> Vec<[String; 5]> {
         ]
     };
     let of = |row: &EstimateRow| line(row.name, &row.amount, row.how.clone());
-    let mut lines: Vec<[String; 5]> = memory.estimates.iter().map(of).collect();
+    let mut lines: Vec<[String; 5]> = Vec::new();
+    if let Some(reserved) = &memory.reserved {
+        lines.push([
+            "reserved for tensors".to_owned(),
+            reserved.bytes.to_string(),
+            reserved.requested.to_string(),
+            String::new(),
+            format!(
+                "by PyTorch's allocator, in blocks of {}, workspaces of products among them; {} \
+                 lies idle",
+                reserved.allocated, reserved.fragmentation
+            ),
+        ]);
+    }
+    let estimates = memory.estimates.iter();
+    // Those that the allocator holds are among what it reserves, but for what they may take more.
+    lines.extend(estimates.map(of));
     if !lines.is_empty() {
-        lines.push(line("total with tensors", &memory.total, String::new()));
+        lines.push(line("all together", &memory.total, String::new()));
     }
     lines
 }

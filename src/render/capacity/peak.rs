@@ -3,11 +3,14 @@
 use crate::quantity::Bytes;
 use crate::report::MemoryPart;
 
-/// What the table of the peak is about.
+/// What the table of the peak is about. Where a plan cuts the model, it is about one device that
+/// runs all of it.
 pub(super) fn peak_header(memory: &MemoryPart) -> &'static str {
-    match memory.training {
-        true => "at the peak of a step",
-        false => "at the peak of a forward pass",
+    match (memory.training, memory.reserved.is_some()) {
+        (true, true) => "at the peak of a step",
+        (true, false) => "at the peak of a step, undivided",
+        (false, true) => "at the peak of a forward pass",
+        (false, false) => "at the peak of a forward pass, undivided",
     }
 }
 

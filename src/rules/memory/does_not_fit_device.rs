@@ -1,6 +1,6 @@
 //! `memory/does-not-fit-device`: see its page.
 
-use super::shared_advice::{advice, may_exceed, sum};
+use super::shared_advice::{advice, held, may_exceed};
 use crate::diag::Level;
 use crate::rules::{Check, Context, FixKind, Reporter, Rule};
 
@@ -18,18 +18,19 @@ pub static RULE: Rule = Rule {
 fn check(context: &Context<'_>, reporter: &mut Reporter<'_>) {
     let Some(device) = context.device else { return };
     let usable = device.memory_usable();
-    if !may_exceed(context, usable) || context.facts.memory().total <= usable {
+    if !may_exceed(context, usable) {
         return;
     }
-    let memory = context.facts.memory();
+    let (total, parts) = held(context);
+    if total <= usable {
+        return;
+    }
     let message = format!(
-        "each {} must hold at least {}, but has {usable}: {}",
+        "each {} must hold at least {total}, but has {usable}: {parts}",
         device.id,
-        memory.total,
-        sum(memory)
     );
     reporter
         .setting("cluster.device", context.run.cluster.device.span, message)
-        .label(format!("{} short", memory.total - usable))
+        .label(format!("{} short", total - usable))
         .maybe_help(advice(context));
 }

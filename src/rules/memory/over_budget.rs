@@ -1,6 +1,6 @@
 //! `memory/over-budget`: see its page.
 
-use super::shared_advice::{advice, may_exceed, sum};
+use super::shared_advice::{advice, held, may_exceed};
 use crate::diag::Level;
 use crate::rules::{Check, Context, FixKind, Reporter, Rule};
 
@@ -18,17 +18,17 @@ pub static RULE: Rule = Rule {
 fn check(context: &Context<'_>, reporter: &mut Reporter<'_>) {
     let budget = &context.run.budget.memory;
     let Some(limit) = budget.get() else { return };
-    if !may_exceed(context, limit) || context.facts.memory().total <= limit {
+    if !may_exceed(context, limit) {
         return;
     }
-    let memory = context.facts.memory();
-    let message = format!(
-        "a device must hold at least {}, but the budget is {limit}: {}",
-        memory.total,
-        sum(memory)
-    );
+    let (total, parts) = held(context);
+    if total <= limit {
+        return;
+    }
+    let message =
+        format!("a device must hold at least {total}, but the budget is {limit}: {parts}",);
     reporter
         .setting("budget.memory", budget.span, message)
-        .label(format!("{} short", memory.total - limit))
+        .label(format!("{} short", total - limit))
         .maybe_help(advice(context));
 }

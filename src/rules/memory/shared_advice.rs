@@ -1,7 +1,8 @@
 //! What the rules about too little memory say of it: the sum in a line, and what changes would
 //! bring it to.
 
-use crate::facts::memory::Memory;
+use crate::facts::fit::needed;
+use crate::facts::memory::MemoryKind;
 use crate::quantity::Bytes;
 use crate::rules::Context;
 
@@ -37,31 +38,42 @@ pub fn may_exceed(context: &Context<'_>, limit: Bytes) -> bool {
     lbfgs || states + buckets + moved * in_flight > limit
 }
 
-/// `activations 40.1 GiB + optimizer state 24 GiB + …`, the largest part first.
-pub fn sum(memory: &Memory) -> String {
-    let mut parts: Vec<_> = memory.parts.iter().collect();
-    parts.sort_by_key(|part| std::cmp::Reverse(part.bytes));
-    let least = NAMED * memory.total.as_f64();
+/// What a device must hold, and that in a line: `activations 40.1 GiB + optimizer state 24 GiB + …`,
+/// the largest part first.
+pub fn held(context: &Context<'_>) -> (Bytes, String) {
+    let memory = context.facts.memory();
+    let total = needed(context.facts);
+    let mut parts: Vec<(MemoryKind, Bytes)> = match total > memory.total {
+        true => context.facts.peak().parts.clone(),
+        false => memory
+            .parts
+            .iter()
+            .map(|part| (part.kind, part.bytes))
+            .collect(),
+    };
+    parts.sort_by_key(|&(_, bytes)| std::cmp::Reverse(bytes));
+    let least = NAMED * total.as_f64();
     let named = parts
         .iter()
-        .take_while(|part| part.bytes.as_f64() >= least)
+        .take_while(|(_, bytes)| bytes.as_f64() >= least)
         .count();
     let mut texts: Vec<String> = parts[..named]
         .iter()
-        .map(|part| format!("{} {}", part.kind, part.bytes))
+        .map(|(kind, bytes)| format!("{kind} {bytes}"))
         .collect();
-    let rest: Bytes = parts[named..].iter().map(|part| part.bytes).sum();
+    let shown: Bytes = parts[..named].iter().map(|&(_, bytes)| bytes).sum();
+    let rest = total - shown;
     if rest > Bytes::ZERO {
         texts.push(format!("others {rest}"));
     }
-    texts.join(" + ")
+    (total, texts.join(" + "))
 }
 
 /// What the sum would come to with one change each; only changes that bring it down by a tenth, and
 /// no more than a few.
 pub fn advice(context: &Context<'_>) -> Option<String> {
     const MOST: usize = 5;
-    let total = context.facts.memory().total;
+    let total = needed(context.facts);
     let texts: Vec<String> = context
         .facts
         .levers()
