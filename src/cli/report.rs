@@ -31,7 +31,8 @@ impl Report {
         };
         let facts = Facts::new(&spec, &model);
         let mut report = CapacityReport::of(&facts);
-        if self.timeline {
+        // The page draws it.
+        if self.timeline || self.output == "html" {
             report = report.with_timeline(&facts);
         }
         let named = CAPACITY_FORMATS

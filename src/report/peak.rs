@@ -72,6 +72,8 @@ pub struct SampleRow {
     pub op: &'static str,
     /// The most that lives while it runs.
     pub most: Bytes,
+    /// What that is made of, those kinds left out of which nothing lives.
+    pub parts: Vec<PeakRow>,
     /// What is left after it.
     pub left: Bytes,
 }
@@ -87,10 +89,23 @@ pub(super) fn timeline(facts: &Facts<'_>) -> Vec<SampleRow> {
             at,
             op,
             most: Bytes(sample.most),
+            parts: parts(&sample),
             left: Bytes(sample.left),
         }
     };
     samples.into_iter().map(row).collect()
+}
+
+fn parts(sample: &Sample) -> Vec<PeakRow> {
+    let row = |&kind: &MemoryKind| PeakRow {
+        kind: kind.name(),
+        bytes: Bytes(sample.parts[kind as usize]),
+    };
+    MemoryKind::ALL
+        .iter()
+        .map(row)
+        .filter(|row| row.bytes > Bytes::ZERO)
+        .collect()
 }
 
 /// The layer or parameter that a step is at, and the op of its call.

@@ -144,6 +144,8 @@ pub struct Sample {
     pub moment: Moment,
     /// The most that lives at it.
     pub most: u64,
+    /// What that is made of.
+    pub parts: Parts,
     /// What lives at its end.
     pub left: u64,
 }
@@ -152,6 +154,7 @@ pub struct Sample {
 #[derive(Debug, Clone, Default)]
 pub struct Samples {
     total: u64,
+    now: Parts,
     samples: Vec<Sample>,
 }
 
@@ -162,7 +165,7 @@ impl Samples {
         self.samples
     }
 
-    fn now(&mut self, moment: Moment) {
+    fn sample(&mut self, moment: Moment) {
         let same = |last: &Sample| {
             // All that is there before the step counts as one.
             last.moment == moment
@@ -170,12 +173,16 @@ impl Samples {
         };
         match self.samples.last_mut().filter(|last| same(last)) {
             Some(last) => {
-                last.most = last.most.max(self.total);
+                if self.total > last.most {
+                    last.most = self.total;
+                    last.parts = self.now;
+                }
                 last.left = self.total;
             }
             None => self.samples.push(Sample {
                 moment,
                 most: self.total,
+                parts: self.now,
                 left: self.total,
             }),
         }
@@ -184,13 +191,17 @@ impl Samples {
 
 impl Recorder for Samples {
     fn allocated(&mut self, block: &Allocation) {
+        let part = &mut self.now[block.kind as usize];
+        *part = part.saturating_add(block.bytes);
         self.total = self.total.saturating_add(block.bytes);
-        self.now(block.moment);
+        self.sample(block.moment);
     }
 
     fn freed(&mut self, block: &Allocation, now: Moment) {
+        let part = &mut self.now[block.kind as usize];
+        *part = part.saturating_sub(block.bytes);
         self.total = self.total.saturating_sub(block.bytes);
-        self.now(now);
+        self.sample(now);
     }
 }
 

@@ -65,13 +65,21 @@
   // Okabe and Ito's colours, which people with any colour vision can tell apart, and shades of them.
   const PALETTE = ["#0072b2", "#56b4e9", "#009e73", "#e69f00", "#d55e00", "#cc79a7", "#f0e442",
     "#7f8c9b", "#8a6fb0", "#2f5d50", "#b8860b", "#a04030", "#4f7cac"];
-  const timeline = memory.timeline || { kinds: [], moments: [] };
-  const kinds = timeline.kinds;
+  const timeline = memory.timeline || [];
+  // The kinds that live longest lie at the bottom of the picture.
+  const lives = new Map();
+  for (const sample of timeline) {
+    for (const part of sample.parts) lives.set(part.kind, (lives.get(part.kind) || 0) + 1);
+  }
+  const kinds = [...lives.keys()].sort((a, b) => lives.get(b) - lives.get(a));
   const colour = (index) => PALETTE[index % PALETTE.length];
 
   // --- The plot ------------------------------------------------------------------------------------
 
-  const moments = timeline.moments;
+  const moments = timeline.map((sample) => {
+    const of = new Map(sample.parts.map((part) => [part.kind, part.bytes]));
+    return { ...sample, bytes: kinds.map((kind) => of.get(kind) || 0) };
+  });
   const hidden = new Set();
   let view = [0, Math.max(moments.length, 1)];
   let pointed = null;
@@ -339,7 +347,7 @@
   if (moments.length === 0) {
     $("memory").hidden = true;
   } else if (peak) {
-    $("peak").textContent = `The peak, ${bytes(peak.bytes)}, is in the ${peak.phase} phase, at ${peak.at}.`;
+    $("peak").textContent = `The peak, ${bytes(peak.bytes)}, is in the ${peak.phase} phase, at ${peak.at || "no layer"}.`;
   }
   if (peak) {
     const parts = Array.isArray(peak.parts)
