@@ -8,6 +8,7 @@ use std::path::Path;
 
 use plimsoll::diag::Sink;
 use plimsoll::engine::{Loaded, Overlay, add_import, load, load_import, read};
+use plimsoll::export::spec::{Options, write};
 use plimsoll::facts::Facts;
 use plimsoll::import::{Agreement, Format, ImportError, Imported, Opened};
 use plimsoll::report::CapacityReport;
@@ -109,6 +110,21 @@ fn import_with(bytes: &[u8], spec: &Spec) -> Result<Imported, ImportError> {
 fn use_it(bytes: &[u8]) -> Result<usize, ImportError> {
     let imported = import(bytes)?;
     let spec = spec(&[]);
+    for flat in [true, false] {
+        let options = Options {
+            name: String::new(),
+            flat,
+        };
+        let Ok(text) = write(&imported.model, &spec, &options) else {
+            continue;
+        };
+        let mut sources = Sources::default();
+        let file = sources.add(SourceFile::new("written", text));
+        let loaded = load(file, &mut sources, &Overlay::default(), &mut |_: &str| {
+            Err(String::new())
+        });
+        let _ = read(loaded, &mut Sink::new());
+    }
     let facts = Facts::new(&spec, &imported.model);
     let report = CapacityReport::of(&facts);
     let _ = (

@@ -17,6 +17,9 @@ use crate::ops::{Argument, AttributeValue, Attributes, Call, Outputs};
 use crate::spec::dims::DimValues;
 use crate::tensor::Shape;
 
+/// Most elements of a tensor of a graph whose sizes get names.
+const MOST_ELEMENTS: u64 = 1 << 50;
+
 /// A number of a call: node, position of the attribute, place in its list.
 type Place = (NodeId, usize, usize);
 
@@ -57,6 +60,14 @@ impl Dims {
     /// Finds the dims. `open` are those that the model's file leaves open. `O(nodes)`.
     pub fn of(graph: &Graph, open: &DimValues) -> Dims {
         let mut dims = Dims::default();
+        // Doubled axes must not take a tensor past what can be counted.
+        if graph
+            .types
+            .iter()
+            .any(|ty| ty.shape.elements() > MOST_ELEMENTS)
+        {
+            return dims;
+        }
         for dim in candidates(graph, open) {
             // Axes of size one are put in and taken out everywhere.
             let guesses = match dim.value {
@@ -432,7 +443,7 @@ impl<'a> Walk<'a> {
                     again = true;
                     changed = true;
                     self.places.push((id, position, at));
-                    *number *= 2;
+                    *number = number.saturating_mul(2);
                 }
             }
             if changed {
@@ -454,7 +465,7 @@ impl<'a> Walk<'a> {
         for output in node.outputs().filter(|_| touched) {
             let mut shape = self.shape(output);
             if shape.size(0) == Some(self.dim.value) {
-                shape.set(0, 2 * self.dim.value);
+                shape.set(0, self.dim.value.saturating_mul(2));
                 self.sizes.push((output, 0));
                 self.shapes.insert(output, shape);
             }

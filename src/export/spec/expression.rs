@@ -2,7 +2,7 @@
 
 use super::call::constant;
 use super::fold::Fold;
-use super::text::Piece;
+use super::text::{Number, Piece};
 use crate::formula::{BinaryOperator, precedence};
 use crate::graph::{NodeId, TensorId};
 use crate::ops::{AttributeValue, Attributes};
@@ -214,8 +214,13 @@ impl Writer<'_, '_> {
                 number => number.to_owned(),
             };
             let negative = written.starts_with('-');
+            // Blocks that differ in a number take it as an argument.
+            let piece = match written.starts_with(|c: char| c.is_ascii_digit() || c == '-') {
+                true => Piece::Number(Number::new(written, "value")),
+                false => Piece::Text(written),
+            };
             return Expression {
-                pieces: vec![Piece::Text(written)],
+                pieces: vec![piece],
                 precedence: if negative {
                     precedence::UNARY
                 } else {
