@@ -2,7 +2,7 @@
 
 use smallvec::smallvec;
 
-use super::definition::{Default, Infer, attribute, unit_gain};
+use super::definition::{Default, Infer, attribute, operand, unit_gain};
 use super::extreme::{ONE_DIM, refuse_empty, save_indices, value_and_index};
 use super::pointwise::{LIBRARY_ERROR, operand_moments, range, refuse};
 use super::reduce::{KEEPDIM, operations, reduction, save_both};
@@ -175,6 +175,43 @@ pub static OPS: &[Op] = &[
             },
         )
     },
+    Op {
+        operands: &[operand("input"), operand("q")],
+        attributes: &[
+            attribute(
+                "dim",
+                AttributeKind::Integer,
+                Default::None,
+                "the axis; the flattened tensor if left out",
+            )
+            .or(&["axis"]),
+            KEEPDIM,
+            attribute(
+                "interpolation",
+                AttributeKind::Choice(&["linear", "lower", "higher", "midpoint", "nearest"]),
+                Default::Text("linear"),
+                "what to give between two elements",
+            )
+            .or(&["method"]),
+        ],
+        work: sorting,
+        // The indices of the sort, those of the two neighbours, and the weight between them.
+        saved: |call, saved| {
+            let (all, few) = (call.elements(0), call.output_elements());
+            saved.extra("indices", all, Dtype::Int64);
+            saved.extra("rank below", few, Dtype::Int64);
+            let between = call.text("interpolation");
+            if matches!(between.as_deref(), Some("linear" | "midpoint")) {
+                saved.extra("rank above", few, Dtype::Int64);
+                saved.extra("weight", few, call.dtype(0).unwrap_or_default());
+            }
+        },
+        ..selection(
+            "quantile",
+            "the elements below which the shares q of all lie, interpolated",
+            quantile,
+        )
+    },
 ];
 
 /// Elements of the input with their indices.
@@ -246,6 +283,38 @@ fn sort(call: &Call) -> Result<Outputs, OpError> {
     Ok(with_indices(call.ty(0)?.clone()))
 }
 
+fn quantile(call: &Call) -> Result<Outputs, OpError> {
+    refuse(call, [0], "types other than float32 and float64", |dtype| {
+        !matches!(dtype, Dtype::Float32 | Dtype::Float64)
+    })?;
+    refuse_empty(call)?;
+    let (input, shares) = (call.ty(0)?, call.ty(1)?);
+    if shares.shape.rank() > 1 {
+        let message = format!("`q` is a number or a vector, but is {}", shares.shape);
+        return Err(OpError::new(message).operands([1]));
+    }
+    if let Some(share) = call.constant(1)
+        && !(0.0..=1.0).contains(&share)
+    {
+        let message = format!("`q` is {share}, not between 0 and 1");
+        return Err(OpError::new(message).operands([1]));
+    }
+    let keep = call.boolean("keepdim");
+    let mut shape = shares.shape.clone();
+    let along = match call.is_given("dim") {
+        true => Some(axis(call)?),
+        false => None,
+    };
+    for (at, &size) in input.shape.sizes().iter().enumerate() {
+        match (along.is_none_or(|axis| axis == at), keep) {
+            (true, true) => shape.push(1),
+            (true, false) => {}
+            (false, _) => shape.push(size),
+        }
+    }
+    Ok(smallvec![TensorType::new(shape, input.dtype)])
+}
+
 fn with_indices(values: TensorType) -> Outputs {
     let indices = TensorType {
         shape: values.shape.clone(),
@@ -282,6 +351,22 @@ mod tests {
                 "kthvalue([2, 3], k=2, keepdim=true)",
                 "float32 [2, 1]; int64 [2, 1]",
             ),
+            ("quantile([2, 3], 0.5)", "float32 []"),
+            ("quantile([2, 3], [4], dim=1)", "float32 [4, 2]"),
+            (
+                "quantile([2, 3], 0.5, dim=0, keepdim=true)",
+                "float32 [1, 3]",
+            ),
+            ("quantile([2, 3], 0.5, keepdim=true)", "float32 [1, 1]"),
+            (
+                "quantile([2, 3], 1.5)",
+                "error: `q` is 1.5, not between 0 and 1",
+            ),
+            (
+                "quantile(float16 [2, 3], 0.5)",
+                "error: `quantile` does not take types other than float32 and float64, but \
+                 `input` is float16 [2, 3]",
+            ),
             (
                 "kthvalue([2, 3], k=0)",
                 "error: `k` is 0, but axis 1 of [2, 3] has 3 elements",
@@ -294,6 +379,14 @@ mod tests {
             ("sort([2])", "output1"),
             ("median([2])", "input, output"),
             ("median([2], dim=0)", "output1"),
+            (
+                "quantile([2, 3], [4], dim=1)",
+                "indices: 6 int64, rank below: 8 int64, rank above: 8 int64, weight: 8 float32",
+            ),
+            (
+                "quantile([6], 0.5, interpolation=lower)",
+                "indices: 6 int64, rank below: 1 int64",
+            ),
         ]);
         check_intervals(&[
             ("cumsum([4], dim=0)", &[(-1.0, 2.0)], "[-4, 8]"),

@@ -234,6 +234,29 @@ pub static OPS: &[Op] = &[
             gaussian::erfc(x[0])
         })
     },
+    Op {
+        interval: |call, ranges| {
+            let x = range(ranges, 0);
+            let touches = x.low <= -1.0 || x.high >= 1.0;
+            increasing(call, &[x.clamped(-1.0, 1.0)])
+                .widened(1e-12)
+                .or_non_finite(touches)
+        },
+        ..kept32("erfinv", "inverse of the error function", |_, x| {
+            gaussian::erfinv(x[0])
+        })
+    },
+    Op {
+        interval: |_, ranges| log_gamma(range(ranges, 0)),
+        // The poles at 0 and below leave no moments.
+        moments: |_, _| None,
+        gradient_gain: |_, _, _| None,
+        ..kept(
+            "lgamma",
+            "natural logarithm of the magnitude of the gamma function",
+            |_, x| libm::lgamma(x[0]),
+        )
+    },
     rounding(
         "floor",
         "the greatest whole number not above input",
@@ -332,6 +355,24 @@ fn even(x: Interval, f: impl Fn(f64) -> f64) -> Interval {
     Interval::new(x.least_magnitude(), x.magnitude()).map_increasing(f)
 }
 
+/// The image under `lgamma`, which is convex right of 0 and has a pole at 0 and at each negative
+/// whole number.
+fn log_gamma(x: Interval) -> Interval {
+    /// Where it is least, and what it is there, rounded down.
+    const LEAST: (f64, f64) = (1.461_632_144_968_362_3, -0.121_486_290_535_849_7);
+    if x.low <= 0.0 || x.low.is_nan() {
+        return Interval::REAL.or_non_finite(true);
+    }
+    let ends = [libm::lgamma(x.low), libm::lgamma(x.high)];
+    let low = match x.low <= LEAST.0 && LEAST.0 <= x.high {
+        true => LEAST.1,
+        false => ends[0].min(ends[1]),
+    };
+    Interval::new(low, ends[0].max(ends[1]))
+        .widened(1e-12)
+        .or_non_finite(x.non_finite)
+}
+
 fn positive(call: &Call, ranges: &[Interval]) -> Interval {
     increasing(call, ranges).clamped(0.0, f64::INFINITY)
 }
@@ -400,7 +441,7 @@ mod tests {
         }
         for input in [
             "abs", "square", "log", "log1p", "log2", "log10", "sin", "cos", "asin", "acos", "atan",
-            "sinh", "cosh", "asinh", "acosh", "atanh", "erf", "erfc",
+            "sinh", "cosh", "asinh", "acosh", "atanh", "erf", "erfc", "erfinv", "lgamma",
         ] {
             check_saved(&[(&format!("{input}([2])"), "input")]);
         }
@@ -431,6 +472,11 @@ mod tests {
             ("acosh([2])", &[(1.0, 1.0)], "[0, 0]"),
             ("atanh([2])", &[(0.0, 1.0)], "[0, ∞]?"),
             ("abs([2])", &[(-3.0, 2.0)], "[0, 3]"),
+            ("erfinv([2])", &[(-0.5, 0.5)], "[-0.4769, 0.4769]"),
+            ("erfinv([2])", &[(0.0, 1.0)], "[0, ∞]?"),
+            ("lgamma([2])", &[(1.0, 5.0)], "[-0.1215, 3.1781]"),
+            ("lgamma([2])", &[(2.0, 3.0)], "[0, 0.6931]"),
+            ("lgamma([2])", &[(-1.0, 3.0)], "[-∞, ∞]?"),
             ("square([2])", &[(-3.0, -2.0)], "[4, 9]"),
             ("frac([2])", &[(1.25, 1.75)], "[0.25, 0.75]"),
             ("frac([2])", &[(-0.5, 1.75)], "[-1, 1]"),

@@ -328,3 +328,14 @@ pub fn embedding_bag(site: &Site) -> Code {
     ];
     function("F.embedding_bag", arguments(parts))
 }
+
+pub fn quantile(site: &Site) -> Code {
+    let parts = [
+        Some(site.tensor(0)),
+        Some(site.argument(1)),
+        site.keyword("dim"),
+        site.unless("keepdim", false),
+        site.unless("interpolation", "linear"),
+    ];
+    function("torch.quantile", arguments(parts))
+}

@@ -66,6 +66,17 @@ pub fn minimum(site: &Site) -> Code {
     bounded(site, "torch.minimum", "max")
 }
 
+/// A bound with a fraction would make floating point of integers.
+pub fn clamp(site: &Site) -> Code {
+    let dtype = site.call.dtype(0).unwrap_or_default();
+    let bound = |name: &str| {
+        let bound = code::number(site.call.float(name)?, dtype);
+        Some(format!("{name}={}", slot(name, &bound)))
+    };
+    let parts = [Some(site.tensor(0)), bound("min"), bound("max")];
+    function("torch.clamp", arguments(parts))
+}
+
 pub fn lerp(site: &Site) -> Code {
     function(
         "torch.lerp",
