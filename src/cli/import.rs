@@ -46,7 +46,7 @@ impl Import {
             let help = "give --force to write over it, or name another file with -o";
             return Err(Complaint::new(message).help(help).into());
         }
-        let described = match open::file(&self.spec.path)? {
+        let described = match open::file(&self.spec.path, &self.spec.overlay.options())? {
             Contents::Import(Ok(Opened::Text(text))) if !self.flat => Some(text),
             _ => None,
         };

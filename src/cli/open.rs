@@ -7,6 +7,7 @@ use std::sync::Arc;
 use super::read;
 use super::status::Complaint;
 use crate::engine::{self, Fetch, Loaded, Overlay};
+use crate::import::hf::Options;
 use crate::import::{Format, ImportError, Opened};
 use crate::source::{FileId, SourceFile, Sources};
 
@@ -20,20 +21,24 @@ pub(super) enum Contents {
 }
 
 /// Reads the file. Its name says what it is; one with a name that says nothing is a spec.
-pub(super) fn file(path: &Path) -> Result<Contents, Complaint> {
+pub(super) fn file(path: &Path, options: &Options) -> Result<Contents, Complaint> {
     let format = Format::of(&path.to_string_lossy()).filter(|_| !path.is_dir());
     Ok(match format {
-        Some(format) => Contents::Import((format.open)(&mut read::open(path)?)),
+        Some(format) => Contents::Import(format.read(&mut read::open(path)?, options)),
         None => Contents::Text(read::file(path)?.into()),
     })
 }
 
 /// Reads standard input, which goes by that name.
-pub(super) fn stream(input: &mut dyn Read, name: &str) -> Result<Contents, Complaint> {
+pub(super) fn stream(
+    input: &mut dyn Read,
+    name: &str,
+    options: &Options,
+) -> Result<Contents, Complaint> {
     Ok(match Format::of(name) {
         Some(format) => {
             let bytes = read::bytes(input, name)?;
-            Contents::Import((format.open)(&mut Cursor::new(bytes)))
+            Contents::Import(format.read(&mut Cursor::new(bytes), options))
         }
         None => Contents::Text(read::stream(input, name)?.into()),
     })

@@ -2,12 +2,15 @@
 
 use std::path::{Path, PathBuf};
 
+use clap::builder::PossibleValuesParser;
+
 use super::console::Console;
 use super::open::{self, Contents};
 use super::read;
 use super::status::{Complaint, Status, Stop};
 use crate::diag::{Finding, Sink, fingerprint, order};
 use crate::engine::{self, Layer, Overlay};
+use crate::import::hf::{Options, Task};
 use crate::lower::Model;
 use crate::render::{Output, Report};
 use crate::source::Sources;
@@ -25,6 +28,16 @@ pub(super) struct OverlayArguments {
     /// Lay this variant over the spec
     #[arg(long, value_name = "NAME")]
     pub variant: Option<String>,
+    /// Sequences or images of one step on one device: `dims.batch`
+    #[arg(long, value_name = "N")]
+    pub batch: Option<u64>,
+    /// Tokens of a sequence: `dims.seq`
+    #[arg(long, value_name = "N")]
+    pub seq: Option<u64>,
+    /// What the model of a `config.json` is for, where it is not what its class is for
+    #[arg(long, value_name = "TASK", hide_possible_values = true)]
+    #[arg(value_parser = PossibleValuesParser::new(Task::ALL.map(Task::name)))]
+    pub task: Option<String>,
     /// Set a value: `dims.batch=64`, `train.optimizer.lr=3e-4`
     #[arg(long, value_name = "KEY=VALUE")]
     pub set: Vec<String>,
@@ -52,7 +65,21 @@ pub(super) struct Read {
 impl OverlayArguments {
     /// Whether anything is laid over.
     pub fn is_empty(&self) -> bool {
-        self.with.is_empty() && self.variant.is_none() && self.set.is_empty()
+        self.with.is_empty()
+            && self.variant.is_none()
+            && self.set.is_empty()
+            && self.batch.is_none()
+            && self.seq.is_none()
+            && self.task.is_none()
+    }
+
+    /// What is said of what the file of a model leaves open.
+    pub fn options(&self) -> Options {
+        Options {
+            batch: self.batch,
+            seq: self.seq,
+            task: self.task.as_deref().and_then(Task::named),
+        }
     }
 
     /// Reads what is laid over.
@@ -63,10 +90,15 @@ impl OverlayArguments {
                 text: read::file(path)?.into(),
             })
         };
+        let mut assignments = Vec::new();
+        for (dim, size) in [("batch", self.batch), ("seq", self.seq)] {
+            assignments.extend(size.map(|size| format!("dims.{dim}={size}")));
+        }
+        assignments.extend(self.set.iter().cloned());
         Ok(Overlay {
             with: self.with.iter().map(layer).collect::<Result<_, _>>()?,
             variant: self.variant.clone(),
-            assignments: self.set.clone(),
+            assignments,
         })
     }
 }
@@ -76,7 +108,7 @@ impl SpecArguments {
     /// been told on standard error.
     pub fn read(&self, console: &mut Console<'_>) -> Result<Result<Read, Status>, Stop> {
         let overlay = self.overlay.overlay()?;
-        let (name, contents) = contents(&self.path, console)?;
+        let (name, contents) = contents(&self.path, &self.overlay.options(), console)?;
         let mut sources = Sources::default();
         let mut sink = Sink::new();
         let file = contents.add(&name, &mut sources);
@@ -98,13 +130,20 @@ impl SpecArguments {
 }
 
 /// The name and the contents of what a path names.
-fn contents(path: &Path, console: &mut Console<'_>) -> Result<(String, Contents), Stop> {
+fn contents(
+    path: &Path,
+    options: &Options,
+    console: &mut Console<'_>,
+) -> Result<(String, Contents), Stop> {
     Ok(match path.as_os_str() == "-" {
-        true => (STDIN.to_owned(), open::stream(console.input, STDIN)?),
+        true => (
+            STDIN.to_owned(),
+            open::stream(console.input, STDIN, options)?,
+        ),
         false if path.is_dir() => {
             let message = format!("`{}` is a folder; name one spec", path.display());
             return Err(Complaint::new(message).into());
         }
-        false => (path.display().to_string(), open::file(path)?),
+        false => (path.display().to_string(), open::file(path, options)?),
     })
 }

@@ -10,6 +10,7 @@ use crate::cli::status::Complaint;
 use crate::cli::{parallel, read};
 use crate::diag::{Finding, fingerprint, order};
 use crate::engine::{self, Levels, Overlay};
+use crate::import::hf::Options;
 use crate::source::{FileId, Sources, Span};
 
 /// The rule that speaks of what a whole run did not need.
@@ -38,6 +39,8 @@ impl Job {
 pub(super) struct Batch {
     pub jobs: Vec<Job>,
     pub overlay: Overlay,
+    /// What is said of what the file of a model leaves open.
+    pub options: Options,
     pub all_variants: bool,
     pub levels: Levels,
     /// At most so many threads work.
@@ -117,7 +120,7 @@ impl Batch {
     ) -> Result<(Checked, Contents), Complaint> {
         let contents = match (&job.contents, &job.path) {
             (Some(contents), _) => contents.clone(),
-            (None, Some(path)) => open::file(path)?,
+            (None, Some(path)) => open::file(path, &self.options)?,
             // Standard input was read at the start.
             (None, None) => Contents::Text(Arc::from("")),
         };

@@ -160,6 +160,7 @@ mod tests {
                 contents: None,
             }],
             overlay: Overlay::default(),
+            options: crate::import::hf::Options::default(),
             all_variants: false,
             levels: Levels::default(),
             threads: 1,

@@ -268,7 +268,7 @@ impl Check {
                 }),
                 Input::Stdin => {
                     let name = self.stdin_filename.as_deref().unwrap_or(STDIN);
-                    match open::stream(console.input, name) {
+                    match open::stream(console.input, name, &self.overlay.options()) {
                         Ok(contents) => jobs.push(Job {
                             name: name.to_owned(),
                             path: None,
@@ -282,6 +282,7 @@ impl Check {
         Ok(Batch {
             jobs,
             overlay: self.overlay.overlay()?,
+            options: self.overlay.options(),
             all_variants: self.all_variants,
             levels: Levels {
                 select: self.select.clone(),
