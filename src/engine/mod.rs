@@ -16,11 +16,12 @@ pub use load::{Fetch, Layer, Loaded, Origin, Overlay, add_import, load, load_imp
 pub use traces::place_traces;
 
 use crate::device::Catalogue;
-use crate::diag::{Finding, Sink, fingerprint, order};
+use crate::diag::{Finding, Level, Sink, fingerprint, order};
 use crate::facts::Facts;
 use crate::lower::{Blueprint, Model, lower};
 use crate::rules::{self, Context};
 use crate::source::{Sources, Span};
+use crate::spec::document::Document;
 use crate::spec::{Spec, names};
 
 /// A spec, its model, and what there is to say about them.
@@ -46,11 +47,25 @@ pub fn read(loaded: Loaded, sink: &mut Sink) -> (Spec, Model) {
             (spec, model)
         }
         Origin::Program(program) => {
+            refuse_model(&loaded.document, sink);
             let spec = Spec::read_beside(loaded.document, sink);
             let model = program.lower(&spec, &[], sink);
             (spec, model)
         }
         Origin::Nothing => (Spec::read_beside(loaded.document, sink), Model::default()),
+    }
+}
+
+/// Reports tables that say what a model is beside one that was imported: they would be left out in
+/// silence.
+fn refuse_model(document: &Document, sink: &mut Sink) {
+    for key in ["layers", "blocks", "params", "buffers"] {
+        if let Some(node) = document.root().get(key) {
+            let message = format!("`{key}` says what the model is, and the imported file does");
+            let (level, span) = (Level::Error, Some(node.span()));
+            sink.report(names::UNKNOWN_KEY, level, span, key, message)
+                .help("write the model as a spec with `plimsoll import`, and edit that");
+        }
     }
 }
 
@@ -96,7 +111,7 @@ fn find_device(spec: &Spec, sink: &mut Sink) -> Option<&'static crate::device::D
     match Catalogue::embedded().find(name) {
         Ok(device) => Some(device),
         Err(error) => {
-            let level = crate::diag::Level::Error;
+            let level = Level::Error;
             let message = error.to_string();
             sink.report(
                 names::UNKNOWN_DEVICE,
