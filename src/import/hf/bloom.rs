@@ -109,25 +109,15 @@ fn write(config: &mut Config, choice: &Choice) -> SpecText {
     let kinds = vec![kind; layers as usize];
     parts::stack(&mut spec, "h", &kinds, "word_embeddings_layernorm");
     spec.layer(layer_norm("ln_f", eps));
-    match choice.task {
-        Task::CausalLm => {
-            spec.layer(match tied {
-                true => parts::tied("logits", "word_embeddings.weight"),
-                false => linear("logits", "vocab", false, std),
-            });
-            heads::next_token_loss(&mut spec, vocab);
-        }
-        Task::SequenceClassification => {
-            let padding = config.token(&["pad_token_id"], None);
-            decoder::last_token_class(&mut spec, config, choice, padding, std);
-        }
-        Task::TokenClassification => {
-            let p = config.dropout(&["classifier_dropout"], p);
-            heads::token_classes(&mut spec, config, p, std);
-        }
-        Task::QuestionAnswering => heads::spans(&mut spec, seq, std),
-        _ => {}
-    }
+    let classifier_dropout = config.dropout(&["classifier_dropout"], p);
+    let head = decoder::Head {
+        tied: tied.then_some("word_embeddings.weight"),
+        vocab,
+        seq,
+        std,
+        classifier_dropout,
+    };
+    decoder::task_head(&mut spec, config, choice, head);
     spec
 }
 

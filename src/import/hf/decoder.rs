@@ -352,6 +352,43 @@ pub(super) fn padded(layer: Layer, padding: Option<i64>, vocab: u64) -> Layer {
     }
 }
 
+/// What stands on the last hidden states of a decoder.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Head {
+    /// The table of tokens whose weight makes the logits; `None` where they have their own.
+    pub tied: Option<&'static str>,
+    /// Tokens that there are.
+    pub vocab: u64,
+    /// Tokens of a sequence.
+    pub seq: u64,
+    /// The standard deviation of new weights.
+    pub std: f64,
+    /// The probability of dropping elements before the classes of tokens.
+    pub classifier_dropout: f64,
+}
+
+/// The head of the task and its loss; nothing for the hidden states alone.
+pub(super) fn task_head(spec: &mut SpecText, config: &mut Config, choice: &Choice, head: Head) {
+    match choice.task {
+        Task::CausalLm => {
+            spec.layer(match head.tied {
+                Some(weight) => parts::tied("logits", weight),
+                None => linear("logits", "vocab", false, head.std),
+            });
+            heads::next_token_loss(spec, head.vocab);
+        }
+        Task::SequenceClassification => {
+            let padding = config.token(&["pad_token_id"], None);
+            last_token_class(spec, config, choice, padding, head.std);
+        }
+        Task::TokenClassification => {
+            heads::token_classes(spec, config, head.classifier_dropout, head.std);
+        }
+        Task::QuestionAnswering => heads::spans(spec, head.seq, head.std),
+        _ => {}
+    }
+}
+
 /// The class of a text, told by its last token that is no padding.
 pub(super) fn last_token_class(
     spec: &mut SpecText,

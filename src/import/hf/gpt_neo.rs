@@ -126,23 +126,13 @@ fn write(config: &mut Config, choice: &Choice) -> SpecText {
         .collect();
     parts::stack(&mut spec, "h", &kinds, "drop");
     spec.layer(layer_norm("ln_f", eps));
-    match choice.task {
-        Task::CausalLm => {
-            spec.layer(match tied {
-                true => parts::tied("logits", "wte.weight"),
-                false => linear("logits", "vocab", false, std),
-            });
-            heads::next_token_loss(&mut spec, vocab);
-        }
-        Task::SequenceClassification => {
-            let padding = config.token(&["pad_token_id"], None);
-            decoder::last_token_class(&mut spec, config, choice, padding, std);
-        }
-        Task::TokenClassification => {
-            heads::token_classes(&mut spec, config, classifier_dropout, std);
-        }
-        Task::QuestionAnswering => heads::spans(&mut spec, seq, std),
-        _ => {}
-    }
+    let head = decoder::Head {
+        tied: tied.then_some("wte.weight"),
+        vocab,
+        seq,
+        std,
+        classifier_dropout,
+    };
+    decoder::task_head(&mut spec, config, choice, head);
     spec
 }

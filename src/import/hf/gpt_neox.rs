@@ -118,23 +118,13 @@ fn write(config: &mut Config, choice: &Choice) -> SpecText {
         "emb_dropout",
     );
     spec.layer(layer_norm("final_layer_norm", eps));
-    match choice.task {
-        Task::CausalLm => {
-            spec.layer(match tied {
-                true => parts::tied("logits", "embed_in.weight"),
-                false => linear("logits", "vocab", false, std),
-            });
-            heads::next_token_loss(&mut spec, vocab);
-        }
-        Task::SequenceClassification => {
-            let padding = config.token(&["pad_token_id"], None);
-            decoder::last_token_class(&mut spec, config, choice, padding, std);
-        }
-        Task::TokenClassification => {
-            heads::token_classes(&mut spec, config, classifier_dropout, std);
-        }
-        Task::QuestionAnswering => heads::spans(&mut spec, seq, std),
-        _ => {}
-    }
+    let head = decoder::Head {
+        tied: tied.then_some("embed_in.weight"),
+        vocab,
+        seq,
+        std,
+        classifier_dropout,
+    };
+    decoder::task_head(&mut spec, config, choice, head);
     spec
 }
