@@ -4,7 +4,7 @@
 use std::path::{Path, PathBuf};
 
 /// Each module with the modules that it may use. Everything points down this list.
-const LAYERS: [(&str, &[&str]); 17] = [
+const LAYERS: [(&str, &[&str]); 19] = [
     ("source", &[]),
     ("tensor", &[]),
     ("quantity", &[]),
@@ -13,6 +13,7 @@ const LAYERS: [(&str, &[&str]); 17] = [
     ("device", &["quantity", "source"]),
     ("ops", &["tensor"]),
     ("graph", &["ops", "source", "tensor"]),
+    ("kernels", &["ops", "tensor"]),
     (
         "spec",
         &[
@@ -47,6 +48,13 @@ const LAYERS: [(&str, &[&str]); 17] = [
         ],
     ),
     ("render", &["diag", "facts", "quantity", "report", "source"]),
+    (
+        "verify",
+        &[
+            "diag", "facts", "graph", "kernels", "lower", "ops", "quantity", "source", "spec",
+            "tensor",
+        ],
+    ),
     (
         "import",
         &[

@@ -9,7 +9,7 @@
 mod attributes;
 mod call;
 #[cfg(test)]
-mod cases;
+pub mod cases;
 pub mod definition;
 pub mod equation;
 mod error;

@@ -1,0 +1,106 @@
+//! The families of kernels and the look-up by the name of an op.
+
+use std::sync::OnceLock;
+
+use rustc_hash::FxHashMap;
+use smallvec::SmallVec;
+
+use super::evaluate::Given;
+use super::{KernelError, Tape, Var};
+use crate::ops::Call;
+
+/// The tensors that a kernel makes.
+pub type Results = SmallVec<[Var; 1]>;
+
+/// What a kernel does: computes a call's outputs on a tape from its operands. Element types are not
+/// its business: the tape rounds to the type of computation, and who runs it rounds the outputs to
+/// the types that they are stored in.
+pub type Run = fn(&mut Tape, &Call, &Given) -> Result<Results, KernelError>;
+
+/// The kernel of an op.
+#[derive(Clone, Copy)]
+pub struct Kernel {
+    /// The name of the op.
+    pub op: &'static str,
+    /// What it does.
+    pub run: Run,
+    /// Why its gradient is not the derivative of what it computes, where it is not: rounding has a
+    /// gradient by convention.
+    pub conventional: Option<&'static str>,
+}
+
+/// An entry of a family's table.
+pub const fn kernel(op: &'static str, run: Run) -> Kernel {
+    Kernel {
+        op,
+        run,
+        conventional: None,
+    }
+}
+
+/// An entry whose gradient is not the derivative, and why.
+pub const fn conventional(op: &'static str, why: &'static str, run: Run) -> Kernel {
+    Kernel {
+        op,
+        run,
+        conventional: Some(why),
+    }
+}
+
+/// Every family's table, by the name of its file.
+pub static FAMILIES: &[(&str, &[Kernel])] = &[
+    ("activation", super::activation::KERNELS),
+    ("arithmetic", super::arithmetic::KERNELS),
+    ("attention", super::attention::KERNELS),
+    ("batch_norm", super::batch_norm::KERNELS),
+    ("cell", super::cell::KERNELS),
+    ("comparison", super::comparison::KERNELS),
+    ("conv", super::conv::KERNELS),
+    ("conversion", super::conversion::KERNELS),
+    ("create", super::create::KERNELS),
+    ("cross_entropy", super::cross_entropy::KERNELS),
+    ("decomposition", super::decomposition::KERNELS),
+    ("distance", super::distance::KERNELS),
+    ("dropout", super::dropout::KERNELS),
+    ("einsum", super::einsum::KERNELS),
+    ("embedding", super::embedding::KERNELS),
+    ("extreme", super::extreme::KERNELS),
+    ("foreign", super::foreign::KERNELS),
+    ("fourier", super::fourier::KERNELS),
+    ("grouped", super::grouped::KERNELS),
+    ("image", super::image::KERNELS),
+    ("index", super::index::KERNELS),
+    ("joining", super::joining::KERNELS),
+    ("linalg", super::linalg::KERNELS),
+    ("linear", super::linear::KERNELS),
+    ("loss", super::loss::KERNELS),
+    ("margin_loss", super::margin_loss::KERNELS),
+    ("matmul", super::matmul::KERNELS),
+    ("movement", super::movement::KERNELS),
+    ("norm", super::norm::KERNELS),
+    ("permute", super::permute::KERNELS),
+    ("pool", super::pool::KERNELS),
+    ("quantize", super::quantize::KERNELS),
+    ("ranking", super::ranking::KERNELS),
+    ("rectifier", super::rectifier::KERNELS),
+    ("recurrent", super::recurrent::KERNELS),
+    ("reduce", super::reduce::KERNELS),
+    ("resize", super::resize::KERNELS),
+    ("scatter", super::scatter::KERNELS),
+    ("search", super::search::KERNELS),
+    ("shape", super::shape::KERNELS),
+    ("slicing", super::slicing::KERNELS),
+    ("softmax", super::softmax::KERNELS),
+    ("unary", super::unary::KERNELS),
+    ("vision", super::vision::KERNELS),
+];
+
+/// The kernel of the op of that name. `O(1)`.
+pub fn find(op: &str) -> Option<&'static Kernel> {
+    static BY_NAME: OnceLock<FxHashMap<&'static str, &'static Kernel>> = OnceLock::new();
+    let by_name = BY_NAME.get_or_init(|| {
+        let all = FAMILIES.iter().flat_map(|(_, kernels)| kernels.iter());
+        all.map(|kernel| (kernel.op, kernel)).collect()
+    });
+    by_name.get(op).copied()
+}
