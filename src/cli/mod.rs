@@ -21,6 +21,7 @@ mod rules;
 mod specs;
 mod status;
 mod table;
+mod verify;
 
 use std::ffi::OsString;
 use std::io;
@@ -64,6 +65,7 @@ enum Command {
     Import(import::Import),
     Order(order::Order),
     Export(export::Export),
+    Verify(verify::Verify),
     Explain(explain::Explain),
     Rules(rules::Rules),
     Devices(devices::Devices),
@@ -124,6 +126,7 @@ fn run_or_stop(
         Command::Import(command) => command.run(&mut console),
         Command::Order(command) => command.run(&mut console),
         Command::Export(command) => command.run(&mut console),
+        Command::Verify(command) => command.run(&mut console),
         Command::Explain(command) => command.run(&mut console),
         Command::Rules(command) => command.run(&mut console),
         Command::Devices(command) => command.run(&mut console),

@@ -129,6 +129,19 @@ impl SpecArguments {
     }
 }
 
+impl SpecArguments {
+    /// The same as [`SpecArguments::read`], with what the rules say of the model.
+    pub fn check(
+        &self,
+        console: &mut Console<'_>,
+    ) -> Result<Result<(Read, Vec<Finding>), Status>, Stop> {
+        Ok(self.read(console)?.map(|read| {
+            let findings = engine::judge(&read.spec, &read.model);
+            (read, findings)
+        }))
+    }
+}
+
 /// The name and the contents of what a path names.
 fn contents(
     path: &Path,

@@ -77,20 +77,7 @@ pub fn check(loaded: Loaded, sources: &Sources, levels: &Levels) -> Checked {
     let (spec, model) = read(loaded, &mut sink);
     let device = find_device(&spec, &mut sink);
     if is_known {
-        let facts = Facts::new(&spec, &model);
-        let graph = &model.graph;
-        let run = &spec.run;
-        rules::run(
-            &Context {
-                spec: &spec,
-                model: &model,
-                graph,
-                facts: &facts,
-                run,
-                device,
-            },
-            &mut sink,
-        );
+        run_rules(&spec, &model, device, &mut sink);
     }
     let mut findings = merge_instances(sink.into_findings());
     suppress::check_names(&spec, &mut findings);
@@ -103,6 +90,32 @@ pub fn check(loaded: Loaded, sources: &Sources, levels: &Levels) -> Checked {
         model,
         findings,
     }
+}
+
+/// What every rule says of a model that was read without fault; nothing is suppressed.
+pub fn judge(spec: &Spec, model: &Model) -> Vec<Finding> {
+    let mut sink = Sink::new();
+    let device = find_device(spec, &mut sink);
+    run_rules(spec, model, device, &mut sink);
+    merge_instances(sink.into_findings())
+}
+
+fn run_rules(
+    spec: &Spec,
+    model: &Model,
+    device: Option<&'static crate::device::Device>,
+    sink: &mut Sink,
+) {
+    let facts = Facts::new(spec, model);
+    let context = Context {
+        spec,
+        model,
+        graph: &model.graph,
+        facts: &facts,
+        run: &spec.run,
+        device,
+    };
+    rules::run(&context, sink);
 }
 
 fn find_device(spec: &Spec, sink: &mut Sink) -> Option<&'static crate::device::Device> {

@@ -2,13 +2,22 @@
 //! kernels.
 //!
 //! A claim is confirmed, contradicted, or cannot be checked here, and why. What the kernels compute
-//! is in `kernels`; the claims are those of `ops` and `facts`.
+//! is in `kernels`; the claims are those of `ops`, of `facts` and of the findings.
 
 mod call;
 #[cfg(test)]
 pub mod cases;
+mod hazards;
+mod ledger;
+mod memory;
+mod model;
+mod run;
+mod scale;
+mod values;
 
 pub use call::verify_call;
+pub use model::{Contradiction, Limits, Tally, Verification, verify};
+pub use scale::{Scaled, Size};
 
 /// Something that is said of a call or of a model.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -21,25 +30,66 @@ pub enum Claim {
     Flops,
     /// FLOPs of products, backward.
     BackwardFlops,
-    /// That the gradient can be computed from what is said to be kept.
-    Saved,
-    /// That the kernel's gradient is that of its function.
-    Gradient,
     /// That values lie in the range that is claimed.
     Range,
+    /// That the gradient can be computed from what is said to be kept.
+    Saved,
+    /// That gradients are those of the function.
+    Gradient,
+    /// The bytes that autograd keeps, tensor by tensor.
+    Kept,
+    /// The bytes that live after each call.
+    Timeline,
+    /// That what a finding warns of happens.
+    Hazard,
 }
 
 impl Claim {
+    /// All claims, in the order of tables.
+    pub const ALL: [Claim; 10] = [
+        Claim::Shape,
+        Claim::Element,
+        Claim::Flops,
+        Claim::BackwardFlops,
+        Claim::Range,
+        Claim::Saved,
+        Claim::Gradient,
+        Claim::Kept,
+        Claim::Timeline,
+        Claim::Hazard,
+    ];
+
     /// What it is called in tables.
     pub fn name(self) -> &'static str {
         match self {
             Claim::Shape => "shapes",
-            Claim::Element => "element function",
+            Claim::Element => "element functions",
             Claim::Flops => "forward FLOPs",
             Claim::BackwardFlops => "backward FLOPs",
-            Claim::Saved => "kept for backward",
-            Claim::Gradient => "gradients",
             Claim::Range => "ranges",
+            Claim::Saved => "kept is enough",
+            Claim::Gradient => "gradients",
+            Claim::Kept => "bytes kept",
+            Claim::Timeline => "live bytes",
+            Claim::Hazard => "hazards",
+        }
+    }
+
+    /// What is compared with what.
+    pub fn summary(self) -> &'static str {
+        match self {
+            Claim::Shape => "the shape that an op infers, with what its kernel makes",
+            Claim::Element => "the function of one element that ranges rest on, with the kernel",
+            Claim::Flops => "the FLOPs that are predicted, with the multiply-adds that are counted",
+            Claim::BackwardFlops => "the same of the backward pass",
+            Claim::Range => "the range that is claimed of a tensor, with its values",
+            Claim::Saved => "the gradient from what is said to be kept alone, with that from all",
+            Claim::Gradient => "the gradient, with differences of the forward pass",
+            Claim::Kept => "the bytes said to be kept, with those of storages that live",
+            Claim::Timeline => {
+                "the live bytes of the timeline, with those of storages, call by call"
+            }
+            Claim::Hazard => "what a finding warns of, with what happens",
         }
     }
 }

@@ -1,0 +1,203 @@
+//! `verify SPEC`: does what is claimed hold when the model is run?
+
+use serde::Serialize;
+
+use super::Form;
+use super::console::Console;
+use super::specs::SpecArguments;
+use super::status::{Status, Stop};
+use super::table::{Align, table};
+use crate::quantity::group;
+use crate::render::Layout;
+use crate::verify::{self, Limits, Verification};
+
+/// Run a model, small, and hold what is claimed of it against what happens
+#[derive(Debug, clap::Args)]
+#[command(after_help = EXAMPLES)]
+pub(super) struct Verify {
+    #[command(flatten)]
+    spec: SpecArguments,
+    /// Run it at its full size, as far as the memory of this machine goes
+    #[arg(long)]
+    full: bool,
+    /// What the values are drawn from: the same number gives the same run
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    seed: u64,
+    /// How to write the answer
+    #[arg(long, value_name = "FORMAT", default_value = "text")]
+    output: Form,
+}
+
+const EXAMPLES: &str = "\
+Examples:
+  plimsoll verify model.model.toml
+  plimsoll verify resnet18.pt2 --batch 2
+  plimsoll verify model.model.toml --full
+
+The status is 1 where a claim is contradicted.";
+
+impl Verify {
+    pub fn run(self, console: &mut Console<'_>) -> Result<Status, Stop> {
+        let (read, findings) = match self.spec.check(console)? {
+            Ok(checked) => checked,
+            Err(status) => return Ok(status),
+        };
+        let limits = if self.full {
+            Limits::FULL
+        } else {
+            Limits::SMALL
+        };
+        let verification = verify::verify(
+            &read.spec,
+            read.model,
+            &findings,
+            limits,
+            self.seed,
+            &mut |_, _| {},
+        );
+        let text = match self.output {
+            Form::Json => super::json(&Record::of(&verification)),
+            Form::Text => text(&verification, console.layout),
+        };
+        console.print(&text)?;
+        Ok(match verification.is_contradicted() {
+            true => Status::Findings,
+            false => Status::Success,
+        })
+    }
+}
+
+fn text(verification: &Verification, layout: Layout) -> String {
+    let mut text = String::new();
+    let dims: Vec<String> = verification
+        .scaled
+        .iter()
+        .map(|dim| format!("{} {} → {}", dim.dim, dim.from, dim.to))
+        .collect();
+    text.push_str(&format!(
+        "{}: {} calls, {} of them different",
+        verification.name,
+        group(verification.calls as u128),
+        group(verification.distinct as u128)
+    ));
+    if !dims.is_empty() {
+        text.push_str(&format!("; made smaller: {}", dims.join(", ")));
+    }
+    text.push_str("\n\n");
+    let head = [
+        ("claim", Align::Left),
+        ("confirmed", Align::Right),
+        ("contradicted", Align::Right),
+        ("not checked", Align::Right),
+    ];
+    let rows: Vec<Vec<String>> = verification
+        .tallies
+        .iter()
+        .map(|(claim, tally)| {
+            let unchecked: usize = tally.unchecked.iter().map(|(_, times)| times).sum();
+            vec![
+                claim.name().to_owned(),
+                group(tally.confirmed as u128),
+                group(tally.contradicted.len() as u128),
+                group(unchecked as u128),
+            ]
+        })
+        .collect();
+    text.push_str(&table(&head, &rows, layout));
+    for (claim, tally) in &verification.tallies {
+        for one in &tally.contradicted {
+            text.push_str(&format!(
+                "\ncontradicted: {} of {}\n  claimed: {}\n  found:   {}\n",
+                claim.name(),
+                if one.place.is_empty() {
+                    "the model"
+                } else {
+                    &one.place
+                },
+                one.claimed,
+                one.found
+            ));
+        }
+        for (why, times) in &tally.unchecked {
+            text.push_str(&format!(
+                "\nnot checked: {} ({} times): {why}\n",
+                claim.name(),
+                group(*times as u128)
+            ));
+        }
+    }
+    for note in &verification.notes {
+        text.push_str(&format!("\n{note}\n"));
+    }
+    text
+}
+
+#[derive(Serialize)]
+struct Record<'a> {
+    version: u32,
+    name: &'a str,
+    calls: usize,
+    distinct: usize,
+    scaled: Vec<ScaledRecord<'a>>,
+    claims: Vec<ClaimRecord<'a>>,
+    notes: &'a [String],
+}
+
+#[derive(Serialize)]
+struct ScaledRecord<'a> {
+    dim: &'a str,
+    from: i64,
+    to: i64,
+}
+
+#[derive(Serialize)]
+struct ClaimRecord<'a> {
+    claim: &'static str,
+    summary: &'static str,
+    confirmed: usize,
+    contradicted: &'a [verify::Contradiction],
+    unchecked: Vec<UncheckedRecord<'a>>,
+}
+
+#[derive(Serialize)]
+struct UncheckedRecord<'a> {
+    reason: &'a str,
+    times: usize,
+}
+
+impl<'a> Record<'a> {
+    fn of(verification: &'a Verification) -> Record<'a> {
+        let scaled = verification.scaled.iter();
+        let claims = verification.tallies.iter();
+        Record {
+            version: 1,
+            name: &verification.name,
+            calls: verification.calls,
+            distinct: verification.distinct,
+            scaled: scaled
+                .map(|dim| ScaledRecord {
+                    dim: &dim.dim,
+                    from: dim.from,
+                    to: dim.to,
+                })
+                .collect(),
+            claims: claims
+                .map(|(claim, tally)| ClaimRecord {
+                    claim: claim.name(),
+                    summary: claim.summary(),
+                    confirmed: tally.confirmed,
+                    contradicted: &tally.contradicted,
+                    unchecked: tally
+                        .unchecked
+                        .iter()
+                        .map(|(reason, times)| UncheckedRecord {
+                            reason,
+                            times: *times,
+                        })
+                        .collect(),
+                })
+                .collect(),
+            notes: &verification.notes,
+        }
+    }
+}

@@ -1,0 +1,122 @@
+//! The claims about memory: what autograd keeps, and what lives after each call.
+
+use rustc_hash::FxHashMap;
+
+use super::Outcome;
+use super::run::Level;
+use crate::facts::memory::{Kept, MemoryKind};
+use crate::facts::timeline::{Allocation, Moment, Phase, Recorder};
+use crate::graph::{Graph, NodeId, TensorId};
+
+/// Follows the timeline and remembers what lives at the end of each moment.
+#[derive(Debug, Default)]
+pub struct Ends {
+    activations: u64,
+    gradients: u64,
+    ends: FxHashMap<(bool, NodeId), (u64, u64)>,
+}
+
+impl Ends {
+    fn note(&mut self, kind: MemoryKind, now: Moment, change: impl Fn(&mut u64)) {
+        match kind {
+            MemoryKind::Activations => change(&mut self.activations),
+            MemoryKind::Gradients => change(&mut self.gradients),
+            _ => {}
+        }
+        let backward = match now.phase {
+            Phase::Forward => false,
+            Phase::Backward => true,
+            Phase::Start | Phase::Optimizer => return,
+        };
+        if let Some(node) = now.node {
+            let end = (self.activations, self.gradients);
+            self.ends.insert((backward, node), end);
+        }
+    }
+}
+
+impl Recorder for Ends {
+    fn allocated(&mut self, block: &Allocation) {
+        let bytes = block.bytes;
+        self.note(block.kind, block.moment, |sum| *sum += bytes);
+    }
+
+    fn freed(&mut self, block: &Allocation, now: Moment) {
+        let bytes = block.bytes;
+        self.note(block.kind, now, |sum| *sum = sum.saturating_sub(bytes));
+    }
+}
+
+/// Holds the live bytes of the timeline to those of a run, call by call: how many agree, and what
+/// came of it. A moment at which the timeline has no event ends as the one before.
+pub fn timeline(
+    ends: &Ends,
+    levels: &[Level],
+    name: impl Fn(NodeId) -> String,
+) -> (usize, Outcome) {
+    let mut agreed = 0;
+    let mut last = (0, 0);
+    for level in levels {
+        let claimed = *ends
+            .ends
+            .get(&(level.backward, level.node))
+            .unwrap_or(&last);
+        last = claimed;
+        let found = (level.activations, level.gradients);
+        if claimed == found {
+            agreed += 1;
+            continue;
+        }
+        let pass = if level.backward {
+            "backward"
+        } else {
+            "forward"
+        };
+        let of = |(activations, gradients): (u64, u64)| {
+            format!("{activations} bytes of activations and {gradients} of gradients")
+        };
+        return (
+            agreed,
+            Outcome::Contradicted {
+                claimed: format!("{} after {} ({pass})", of(claimed), name(level.node)),
+                found: of(found),
+            },
+        );
+    }
+    (agreed, Outcome::Confirmed)
+}
+
+/// Holds what is said to be kept to the storages that live after the forward pass, tensor by
+/// tensor. Inputs lie there anyway and are left out of both.
+pub fn kept(
+    graph: &Graph,
+    claimed: &[Kept],
+    found: &[(Option<TensorId>, u64)],
+) -> (usize, Outcome) {
+    let is_made =
+        |tensor: &Option<TensorId>| tensor.is_none_or(|tensor| graph.producer(tensor).is_some());
+    let mut sums: FxHashMap<Option<TensorId>, (u64, u64)> = FxHashMap::default();
+    for one in claimed.iter().filter(|one| is_made(&one.tensor)) {
+        sums.entry(one.tensor).or_default().0 += one.bytes;
+    }
+    for (tensor, bytes) in found.iter().filter(|(tensor, _)| is_made(tensor)) {
+        sums.entry(*tensor).or_default().1 += bytes;
+    }
+    let mut differing: Vec<_> = sums.iter().filter(|(_, (a, b))| a != b).collect();
+    differing.sort();
+    let agreed = sums.len() - differing.len();
+    let name = |tensor: &Option<TensorId>| match tensor {
+        Some(tensor) => graph.tensor_name(*tensor),
+        None => "masks, statistics and the like".to_owned(),
+    };
+    match differing.first() {
+        None => (agreed, Outcome::Confirmed),
+        Some((tensor, (claimed, found))) => (
+            agreed,
+            Outcome::Contradicted {
+                claimed: format!("{claimed} bytes of {}", name(tensor)),
+                found: format!("{found} bytes live"),
+            },
+        ),
+    }
+}

@@ -1,0 +1,508 @@
+//! The claims of a whole model, and those of its calls.
+
+use std::rc::Rc;
+
+use rustc_hash::FxHashMap;
+use serde::Serialize;
+
+use super::call::verify_call;
+use super::memory::{Ends, kept, timeline};
+use super::run::{Pass, Plan, Seen, Sources, Stopped, sources};
+use super::scale::{Scaled, Size, scaled};
+use super::{Claim, Outcome, Verdict, hazards::hazards};
+use crate::diag::Finding;
+use crate::facts::Facts;
+use crate::facts::memory::Saved;
+use crate::facts::precision::NodeDtypes;
+use crate::facts::ranges::Ranges;
+use crate::facts::storage::Storages;
+use crate::facts::timeline;
+use crate::graph::{Graph, NodeId, TensorId};
+use crate::kernels::{Array, Setting};
+use crate::lower::Model;
+use crate::ops::{AttributeValue, Call};
+use crate::spec::Spec;
+
+/// How much may be run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Limits {
+    /// To what size a model is made smaller, if it can be.
+    pub wanted: Size,
+    /// Up to what size it is run at all.
+    pub most: Size,
+}
+
+impl Limits {
+    /// What takes seconds.
+    pub const SMALL: Limits = Limits {
+        wanted: Size {
+            flops: 50_000_000,
+            elements: 4_000_000,
+        },
+        most: Size {
+            flops: 20_000_000_000,
+            elements: 300_000_000,
+        },
+    };
+
+    /// What fits a machine, however long it takes.
+    pub const FULL: Limits = Limits {
+        wanted: Size {
+            flops: u128::MAX,
+            elements: 1_000_000_000,
+        },
+        most: Size {
+            flops: u128::MAX,
+            elements: 1_000_000_000,
+        },
+    };
+}
+
+/// How often one claim held, and where it did not.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Tally {
+    /// How often it was confirmed.
+    pub confirmed: usize,
+    /// Where it was contradicted: the place, what was claimed, what was found.
+    pub contradicted: Vec<Contradiction>,
+    /// What could not be checked: the reason, and at how many places.
+    pub unchecked: Vec<(String, usize)>,
+}
+
+/// A claim that does not hold.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Contradiction {
+    /// Where.
+    pub place: String,
+    /// What was claimed.
+    pub claimed: String,
+    /// What was found.
+    pub found: String,
+}
+
+/// What came of verifying a model.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Verification {
+    /// The model's name.
+    pub name: String,
+    /// Which dims were made smaller.
+    pub scaled: Vec<Scaled>,
+    /// How many calls were run, and how many of them differ.
+    pub calls: usize,
+    /// Calls that differ in op, attributes or types.
+    pub distinct: usize,
+    /// By claim, in the order of [`Claim::ALL`].
+    pub tallies: Vec<(Claim, Tally)>,
+    /// What was left out, in sentences.
+    pub notes: Vec<String>,
+}
+
+impl Verification {
+    fn add(&mut self, place: &str, verdict: Verdict) {
+        let tally = match self
+            .tallies
+            .iter_mut()
+            .position(|(claim, _)| *claim == verdict.claim)
+        {
+            Some(at) => &mut self.tallies[at].1,
+            None => {
+                self.tallies.push((verdict.claim, Tally::default()));
+                let last = self.tallies.len() - 1;
+                &mut self.tallies[last].1
+            }
+        };
+        match verdict.outcome {
+            Outcome::Confirmed => tally.confirmed += 1,
+            Outcome::Contradicted { claimed, found } => tally.contradicted.push(Contradiction {
+                place: place.to_owned(),
+                claimed,
+                found,
+            }),
+            Outcome::Unchecked(why) => {
+                match tally.unchecked.iter_mut().find(|(other, _)| *other == why) {
+                    Some((_, times)) => *times += 1,
+                    None => tally.unchecked.push((why, 1)),
+                }
+            }
+        }
+    }
+
+    fn say(&mut self, place: &str, claim: Claim, outcome: Outcome) {
+        self.add(place, Verdict { claim, outcome });
+    }
+
+    /// Whether a claim was contradicted.
+    pub fn is_contradicted(&self) -> bool {
+        let mut tallies = self.tallies.iter();
+        tallies.any(|(_, tally)| !tally.contradicted.is_empty())
+    }
+}
+
+/// Runs a model, made smaller along its dims if it is large, and holds what is claimed of it
+/// against what happens. `progress` hears of calls that are done, of how many.
+///
+/// Autocast's casts are left out: they are the engine's, and the claims are checked in the types of
+/// the graph.
+pub fn verify(
+    spec: &Spec,
+    model: Model,
+    findings: &[Finding],
+    limits: Limits,
+    seed: u64,
+    progress: &mut dyn FnMut(usize, usize),
+) -> Verification {
+    let (model, scaled, size) = scaled(spec, model, limits.wanted);
+    let mut result = Verification {
+        name: spec
+            .model
+            .name
+            .value
+            .clone()
+            .unwrap_or_default()
+            .to_string(),
+        scaled,
+        ..Verification::default()
+    };
+    if size.flops > limits.most.flops || size.elements > limits.most.elements {
+        result.notes.push(format!(
+            "The model takes {} FLOPs and {} elements, which is more than is run here: nothing was checked.",
+            size.flops, size.elements
+        ));
+        for claim in Claim::ALL {
+            let why = "the model cannot be made small enough along its dims".to_owned();
+            result.say("", claim, Outcome::Unchecked(why));
+        }
+        return result;
+    }
+    let facts = Facts::new(spec, &model);
+    let mut policy = facts.policy().clone();
+    if policy.autocast.take().is_some() {
+        result.notes.push(
+            "Checked in the types of the graph: the copies that autocast makes are PyTorch's, and `--engine torch` checks them.".to_owned(),
+        );
+    }
+    let graph = &model.graph;
+    let dtypes = NodeDtypes::of(graph, &policy);
+    let storages = Storages::of(graph, &dtypes);
+    let plan = Plan {
+        graph,
+        liveness: facts.liveness(),
+        dtypes: &dtypes,
+        storages: &storages,
+    };
+    let ranges = Ranges::of(spec, &model, facts.values(), &dtypes);
+    let drawn = sources(graph, &ranges, seed);
+    let whole = Whole {
+        spec,
+        model: &model,
+        plan,
+        drawn: &drawn,
+        seed,
+    };
+    whole.calls(&mut result, progress);
+    whole.ranges(&mut result, &ranges);
+    let saved = Saved::of(graph, facts.liveness(), &dtypes, &storages);
+    let inputs = timeline::Inputs {
+        policy: &policy,
+        dtypes: &dtypes,
+        storages: &storages,
+        ..facts.timeline()
+    };
+    whole.memory(&mut result, &saved, inputs);
+    whole.directions(&mut result);
+    for (place, verdict) in hazards(spec, &model, plan, &ranges, findings, seed) {
+        result.add(&place, verdict);
+    }
+    result.tallies.sort_by_key(|(claim, _)| *claim);
+    result
+}
+
+/// The gradients that a backward pass begins with: 1 for a loss, or where no output is a single
+/// number, one drawn for each element.
+pub(super) fn loss_seeds(
+    graph: &Graph,
+    pass: &Pass<'_>,
+    random: &mut fastrand::Rng,
+) -> Vec<(TensorId, Array)> {
+    let mut begins: Vec<TensorId> = Vec::new();
+    for &id in graph.outputs.iter().filter(|id| id.is_present()) {
+        if graph.training && graph.tensor(id).requires_grad && !begins.contains(&id) {
+            begins.push(id);
+        }
+    }
+    let single = |id: &TensorId| graph.ty(*id).shape.elements() == 1;
+    if begins.iter().any(single) {
+        begins.retain(single);
+    }
+    begins
+        .into_iter()
+        .filter_map(|id| {
+            let sizes = pass.output(id)?.raw_dim();
+            let seed = match single(&id) {
+                true => Array::ones(sizes),
+                false => Array::zeros(sizes).mapv(|_: f64| random.f64() * 2.0 - 1.0),
+            };
+            Some((id, seed))
+        })
+        .collect()
+}
+
+struct Whole<'a> {
+    spec: &'a Spec,
+    model: &'a Model,
+    plan: Plan<'a>,
+    drawn: &'a Sources,
+    seed: u64,
+}
+
+/// What distinguishes calls.
+fn signature(call: &Call) -> String {
+    use std::fmt::Write;
+    let mut text = call.op.name.to_owned();
+    for (position, value) in call.attributes.iter() {
+        let _ = match value {
+            AttributeValue::Integers(list) if list.len() > 64 => write!(text, ";{position}…"),
+            value => write!(text, ";{position}={value:?}"),
+        };
+    }
+    for argument in call.arguments {
+        let _ = match argument {
+            None => write!(text, "|-"),
+            Some(argument) => write!(
+                text,
+                "|{}{:?}{}",
+                argument.ty, argument.constant, argument.requires_grad
+            ),
+        };
+    }
+    text
+}
+
+impl Whole<'_> {
+    fn place(&self, id: NodeId) -> String {
+        let place = self.model.node_place(self.spec, id).path;
+        match place.is_empty() {
+            true => self.plan.graph.node(id).op.name.to_owned(),
+            false => place,
+        }
+    }
+
+    fn stopped(&self, stopped: &Stopped) -> String {
+        let op = self.plan.graph.node(stopped.node).op.name;
+        format!("the run stops at `{op}`: {}", stopped.message)
+    }
+
+    /// The claims of each distinct call, on the operands that it has in a run.
+    fn calls(&self, result: &mut Verification, progress: &mut dyn FnMut(usize, usize)) {
+        let total = self
+            .plan
+            .graph
+            .node_ids()
+            .filter(|&id| self.plan.runs(id))
+            .count();
+        let mut seen: FxHashMap<String, ()> = FxHashMap::default();
+        let mut verdicts = Vec::new();
+        let mut calls = 0;
+        let mut watch = |one: &Seen| {
+            calls += 1;
+            progress(calls, total);
+            if seen.insert(signature(one.call), ()).is_none() {
+                for verdict in verify_call(one.call, one.operands, self.seed) {
+                    verdicts.push((one.node, verdict));
+                }
+            }
+        };
+        let run = self
+            .plan
+            .forward(self.drawn, Setting::exact(self.seed), &mut watch);
+        for (node, verdict) in verdicts {
+            result.add(&self.place(node), verdict);
+        }
+        if let Err(stopped) = &run {
+            let why = self.stopped(stopped);
+            result.say("", Claim::Shape, Outcome::Unchecked(why));
+        }
+        result.calls = calls;
+        result.distinct = seen.len();
+    }
+
+    /// The ranges of all tensors, in the types in which they are stated.
+    fn ranges(&self, result: &mut Verification, ranges: &Ranges) {
+        let graph = self.plan.graph;
+        let mut verdicts = Vec::new();
+        let mut watch = |one: &Seen| {
+            for (output, array) in graph.node(one.node).outputs().zip(one.outputs) {
+                let claimed = ranges.known(output).interval();
+                let found = super::call::observed(array);
+                if array.is_empty() {
+                    continue;
+                }
+                let inside = found.low >= claimed.low
+                    && found.high <= claimed.high
+                    && (claimed.non_finite || !found.non_finite);
+                let outcome = match inside {
+                    true => Outcome::Confirmed,
+                    false => Outcome::Contradicted {
+                        claimed: claimed.to_string(),
+                        found: found.to_string(),
+                    },
+                };
+                verdicts.push((one.node, outcome));
+            }
+        };
+        let run = self
+            .plan
+            .forward(self.drawn, Setting::stated(self.seed), &mut watch);
+        for (node, outcome) in verdicts {
+            result.say(&self.place(node), Claim::Range, outcome);
+        }
+        if let Err(stopped) = run {
+            result.say("", Claim::Range, Outcome::Unchecked(self.stopped(&stopped)));
+        }
+    }
+
+    /// What is kept, and what lives when.
+    fn memory(&self, result: &mut Verification, saved: &Saved, inputs: timeline::Inputs<'_>) {
+        let graph = self.plan.graph;
+        if !graph.training {
+            return;
+        }
+        let refuse = |result: &mut Verification, why: &str| {
+            for claim in [Claim::Kept, Claim::Timeline] {
+                result.say("", claim, Outcome::Unchecked(why.to_owned()));
+            }
+        };
+        if graph.layers.iter().any(|layer| layer.checkpointed) {
+            return refuse(result, "layers that are recomputed are not run so here");
+        }
+        if !graph.regions.is_empty() {
+            return refuse(result, "loops and branches are run once here");
+        }
+        if inputs.run.train.grad_accumulation.or(1) > 1 {
+            return refuse(
+                result,
+                "one micro-batch is run here, without the gradients of earlier ones",
+            );
+        }
+        let setting = Setting::exact(self.seed);
+        let pass = match self.plan.forward(self.drawn, setting, &mut |_| {}) {
+            Ok(pass) => pass,
+            Err(stopped) => return refuse(result, &self.stopped(&stopped)),
+        };
+        let (agreed, outcome) = kept(graph, &saved.kept, &pass.kept());
+        self.tally(result, Claim::Kept, agreed, outcome);
+        let seeds = loss_seeds(graph, &pass, &mut fastrand::Rng::with_seed(self.seed));
+        let mut levels = pass.levels.clone();
+        match pass.backward(seeds, &mut |_, _| {}) {
+            Ok(returned) => levels.extend(returned.levels),
+            Err(stopped) => return refuse(result, &self.stopped(&stopped)),
+        }
+        let ends = timeline::run(inputs, Ends::default());
+        let (agreed, outcome) = timeline(&ends, &levels, |id| self.place(id));
+        self.tally(result, Claim::Timeline, agreed, outcome);
+    }
+
+    fn tally(&self, result: &mut Verification, claim: Claim, agreed: usize, outcome: Outcome) {
+        for _ in 0..agreed {
+            result.say("", claim, Outcome::Confirmed);
+        }
+        if outcome != Outcome::Confirmed {
+            result.say("", claim, outcome);
+        }
+    }
+
+    /// The gradient of the loss by all parameters and by a few of them, along random directions.
+    fn directions(&self, result: &mut Verification) {
+        let graph = self.plan.graph;
+        let trained: Vec<TensorId> = graph
+            .parameters
+            .iter()
+            .filter(|parameter| parameter.trainable && parameter.uses > 0)
+            .map(|parameter| parameter.tensor)
+            .collect();
+        if !graph.training || trained.is_empty() {
+            return;
+        }
+        let setting = Setting::exact(self.seed);
+        let Ok(pass) = self.plan.forward(self.drawn, setting, &mut |_| {}) else {
+            return;
+        };
+        let mut random = fastrand::Rng::with_seed(self.seed);
+        let seeds = loss_seeds(graph, &pass, &mut random);
+        let Ok(returned) = pass.backward(seeds.clone(), &mut |_, _| {}) else {
+            return;
+        };
+        let step = trained.len().div_ceil(4).max(1);
+        let mut groups: Vec<Vec<TensorId>> =
+            trained.iter().step_by(step).map(|&id| vec![id]).collect();
+        groups.push(trained);
+        for group in groups {
+            let outcome = self.along(&group, &seeds, &returned.gradients, &mut random);
+            let place = match group.as_slice() {
+                [one] => graph.tensor_name(*one),
+                _ => "all parameters".to_owned(),
+            };
+            result.say(&place, Claim::Gradient, outcome);
+        }
+    }
+
+    /// The derivative along one random direction in some parameters, against central differences.
+    fn along(
+        &self,
+        group: &[TensorId],
+        seeds: &[(TensorId, Array)],
+        gradients: &FxHashMap<TensorId, Array>,
+        random: &mut fastrand::Rng,
+    ) -> Outcome {
+        let mut directions: Vec<(TensorId, Array)> = Vec::new();
+        let mut claimed = 0.0;
+        for &id in group {
+            let Some(values) = self.drawn.get(&id) else {
+                continue;
+            };
+            let size = 1.0 / (values.len() as f64).sqrt().max(1.0);
+            let direction = values.mapv(|_| (random.f64() * 2.0 - 1.0) * size);
+            if let Some(gradient) = gradients.get(&id) {
+                claimed += (gradient * &direction).sum();
+            }
+            directions.push((id, direction));
+        }
+        let loss = |by: f64| -> Result<f64, Stopped> {
+            let mut moved = self.drawn.clone();
+            for (id, direction) in &directions {
+                if let Some(values) = moved.get(id) {
+                    let values = &**values + &(direction * by);
+                    moved.insert(*id, Rc::new(values));
+                }
+            }
+            let pass = self
+                .plan
+                .forward(&moved, Setting::exact(self.seed), &mut |_| {})?;
+            Ok(seeds.iter().fold(0.0, |sum, (id, seed)| {
+                sum + pass
+                    .output(*id)
+                    .map_or(0.0, |output| (&**output * seed).sum())
+            }))
+        };
+        let differences = |step: f64| Ok((loss(step)? - loss(-step)?) / (2.0 * step));
+        let near = |found: f64| {
+            (found - claimed).abs() <= 1e-4 * claimed.abs().max(found.abs()) + 1e-7
+                || (found.is_nan() && claimed.is_nan())
+        };
+        // A kink between the two points spoils a difference; it is rarely there at both steps.
+        let mut found = f64::NAN;
+        for step in [1e-4, 1e-5, 1e-6] {
+            found = match differences(step) {
+                Ok(found) => found,
+                Err(stopped) => return Outcome::Unchecked(self.stopped(&stopped)),
+            };
+            if near(found) {
+                return Outcome::Confirmed;
+            }
+        }
+        Outcome::Contradicted {
+            claimed: format!("{claimed} along a direction"),
+            found: format!("{found} by differences"),
+        }
+    }
+}

@@ -1,0 +1,119 @@
+//! Makes a model small enough to be run here: along its dims, so that its structure stays.
+
+use smol_str::SmolStr;
+
+use crate::diag::Sink;
+use crate::facts::Facts;
+use crate::formula::arithmetic::Number;
+use crate::lower::Model;
+use crate::spec::Spec;
+
+/// A dim that was made smaller.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Scaled {
+    /// The dim.
+    pub dim: SmolStr,
+    /// Its size in the spec.
+    pub from: i64,
+    /// Its size here.
+    pub to: i64,
+}
+
+/// What running a model takes: arithmetic of the forward pass, and elements that lie in memory.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Size {
+    /// FLOPs of all kinds.
+    pub flops: u128,
+    /// Elements of parameters, and of all that calls make.
+    pub elements: u128,
+}
+
+impl Size {
+    /// The size of a model.
+    pub fn of(spec: &Spec, model: &Model) -> Size {
+        let cost = Facts::new(spec, model);
+        let cost = cost.cost();
+        let elements = model.graph.types.iter();
+        Size {
+            flops: cost.forward.0 + cost.other_forward.0,
+            elements: elements.map(|ty| u128::from(ty.shape.elements())).sum(),
+        }
+    }
+
+    fn fits(&self, limit: Size) -> bool {
+        self.flops <= limit.flops && self.elements <= limit.elements
+    }
+
+    /// How far above the limit, as a factor.
+    fn excess(&self, limit: Size) -> f64 {
+        let ratio = |size: u128, limit: u128| size as f64 / limit.max(1) as f64;
+        ratio(self.flops, limit.flops).max(ratio(self.elements, limit.elements))
+    }
+}
+
+/// The smallest divisor above 1.
+fn divisor(size: i64) -> i64 {
+    (2..=size)
+        .take_while(|d| d * d <= size)
+        .find(|d| size % d == 0)
+        .unwrap_or(size)
+}
+
+/// The model made smaller until it fits the limit, or cannot be made smaller.
+///
+/// The dim is divided that brings most, by its smallest divisor, as long as the spec comes out
+/// without a fault and no size falls to nothing. `O(dims · log size)` lowerings.
+pub fn scaled(spec: &Spec, model: Model, limit: Size) -> (Model, Vec<Scaled>, Size) {
+    let mut size = Size::of(spec, &model);
+    let mut best = model;
+    let dims: Vec<(SmolStr, i64)> = match &best.blueprint {
+        Some(blueprint) => blueprint.dims(),
+        None => {
+            let free = spec.dims.entries.iter().filter(|dim| dim.is_free());
+            free.map(|dim| dim.name.clone()).collect()
+        }
+    }
+    .into_iter()
+    .filter_map(|name| match best.dims.get(&name) {
+        Some(Number::Integer(value)) => Some((name, value)),
+        _ => None,
+    })
+    .collect();
+    let mut chosen = dims.clone();
+    while !size.fits(limit) {
+        let mut found: Option<(usize, i64, Model, Size)> = None;
+        for at in 0..chosen.len() {
+            let to = chosen[at].1 / divisor(chosen[at].1.max(1)).max(1);
+            // One of anything hides what goes wrong among several.
+            if to < 2 || to == chosen[at].1 {
+                continue;
+            }
+            let mut overrides = chosen.clone();
+            overrides[at].1 = to;
+            let mut sink = Sink::new();
+            let smaller = best.resized(spec, &overrides, &mut sink);
+            if sink.has_errors() || smaller.graph.dag.node_count() == 0 {
+                continue;
+            }
+            let its = Size::of(spec, &smaller);
+            let better = found
+                .as_ref()
+                .is_none_or(|(.., least)| its.excess(limit) < least.excess(limit));
+            if its.excess(limit) < size.excess(limit) && better {
+                found = Some((at, to, smaller, its));
+            }
+        }
+        let Some((at, to, smaller, its)) = found else {
+            break;
+        };
+        chosen[at].1 = to;
+        (best, size) = (smaller, its);
+    }
+    let scaled = dims
+        .into_iter()
+        .zip(&chosen)
+        .filter(|((_, from), (_, to))| from != to)
+        .map(|((dim, from), &(_, to))| Scaled { dim, from, to })
+        .collect();
+    (best, scaled, size)
+}
