@@ -1,6 +1,74 @@
-//! Look-ups in a table of vectors: `embedding` and `embedding_bag`.
+//! Rows of a table by index.
 
-use super::registry::Kernel;
+use super::registry::{Kernel, kernel, one};
+use super::tape::places::{picked, scattered};
+use super::{Array, KernelError};
 
 /// The kernels of this family.
-pub static KERNELS: &[Kernel] = &[];
+pub static KERNELS: &[Kernel] = &[kernel("embedding", |tape, call, given| {
+    let (index, table) = (given.need(0)?, given.need(1)?);
+    if call.float("max_norm").is_some() {
+        return Err(KernelError::new(
+            "`max_norm` changes the table in place, which is not run here",
+        ));
+    }
+    let sizes = tape.sizes(table);
+    let (rows, width) = (sizes[0], sizes[1]);
+    let outside = tape
+        .value(index)
+        .iter()
+        .any(|&row| row < 0.0 || row >= rows as f64);
+    if outside {
+        return Err(KernelError::new(format!(
+            "an index lies outside of {rows} rows"
+        )));
+    }
+    let places = tape.derive(&[index], |values| {
+        let mut made = values[0].shape().to_vec();
+        made.push(width);
+        let rows: Vec<f64> = values[0].iter().copied().collect();
+        let mut next = 0;
+        Array::from_shape_simple_fn(made, || {
+            let (row, column) = (next / width.max(1), next % width.max(1));
+            next += 1;
+            rows[row] * width as f64 + column as f64
+        })
+    });
+    let Some(padding) = call.integer("padding_idx") else {
+        return one(tape.gather(table, places, f64::NAN));
+    };
+    tape.by_convention("the row of `padding_idx` gets no gradient");
+    let padding = if padding < 0 {
+        padding + rows as i64
+    } else {
+        padding
+    };
+    let value = picked(tape.value(table), tape.value(places), f64::NAN);
+    one(
+        tape.push_moved(value, &[table, places], move |back, gradient| {
+            let mut sum = scattered(gradient, back.value(places), back.value(table).shape());
+            sum.index_axis_mut(ndarray::Axis(0), padding as usize)
+                .fill(0.0);
+            back.give(table, sum);
+        }),
+    )
+})];
+
+#[cfg(test)]
+mod tests {
+    use crate::verify::cases::check;
+
+    #[test]
+    fn claims_hold() {
+        check(&[
+            (
+                "embedding(int64 [3, 2], num_embeddings=5, embedding_dim=4)",
+                &[(0.0, 4.0)],
+            ),
+            (
+                "embedding(int64 [3, 2], num_embeddings=5, embedding_dim=4, padding_idx=1)",
+                &[(0.0, 4.0)],
+            ),
+        ]);
+    }
+}

@@ -79,6 +79,8 @@ pub struct Ran {
     pub extras: Vec<(Kept, Rc<Array>)>,
     /// What was done.
     pub count: Count,
+    /// Why the gradient is not the derivative, where it is not.
+    pub convention: Option<&'static str>,
 }
 
 /// What a backward run finds.
@@ -114,6 +116,14 @@ fn run(
         let name = call.op.name;
         return Err(KernelError::new(format!("there is no kernel of `{name}`")));
     };
+    let operands = call.arguments.iter().flatten().map(|argument| argument.ty);
+    let mut types = operands.chain(call.outputs);
+    if !kernel.complex && types.any(|ty| ty.dtype.is_complex()) {
+        let name = call.op.name;
+        return Err(KernelError::new(format!(
+            "the kernel of `{name}` does not know complex numbers"
+        )));
+    }
     let results = (kernel.run)(tape, call, &Given(given, call))?;
     for (position, &var) in results.iter().enumerate() {
         tape.keep(Kept::Output(position), var);
@@ -193,6 +203,7 @@ pub fn forward(
         outputs,
         extras,
         count: tape.count(),
+        convention: tape.convention(),
     })
 }
 

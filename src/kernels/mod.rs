@@ -54,6 +54,7 @@ mod softmax;
 mod tape;
 mod unary;
 mod vision;
+mod window;
 
 pub use evaluate::{Gradients, Ran, Setting, Supplied, backward, forward, held_sizes};
 pub use registry::{FAMILIES, Kernel, find};

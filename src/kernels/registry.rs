@@ -24,9 +24,30 @@ pub struct Kernel {
     pub op: &'static str,
     /// What it does.
     pub run: Run,
-    /// Why its gradient is not the derivative of what it computes, where it is not: rounding has a
-    /// gradient by convention.
-    pub conventional: Option<&'static str>,
+    /// Whether it knows complex numbers.
+    pub complex: bool,
+    /// Why it cannot be held to what is kept of it, where it cannot: it computes in other steps
+    /// than PyTorch.
+    pub other_steps: Option<&'static str>,
+}
+
+impl Kernel {
+    /// The same kernel, which takes other steps than PyTorch, and so needs other tensors.
+    pub const fn by_other_steps(mut self, why: &'static str) -> Kernel {
+        self.other_steps = Some(why);
+        self
+    }
+
+    /// The same kernel, which knows complex numbers.
+    pub const fn on_complex(mut self) -> Kernel {
+        self.complex = true;
+        self
+    }
+}
+
+/// One output.
+pub fn one(var: Var) -> Result<Results, KernelError> {
+    Ok(smallvec::smallvec![var])
 }
 
 /// An entry of a family's table.
@@ -34,16 +55,8 @@ pub const fn kernel(op: &'static str, run: Run) -> Kernel {
     Kernel {
         op,
         run,
-        conventional: None,
-    }
-}
-
-/// An entry whose gradient is not the derivative, and why.
-pub const fn conventional(op: &'static str, why: &'static str, run: Run) -> Kernel {
-    Kernel {
-        op,
-        run,
-        conventional: Some(why),
+        complex: false,
+        other_steps: None,
     }
 }
 

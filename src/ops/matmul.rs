@@ -417,14 +417,14 @@ fn is_vector_product(call: &Call) -> bool {
 /// Keeps each factor if the other one needs a gradient: itself, or the copy that was made of it.
 fn matmul_saved(call: &Call, saved: &mut Saved) {
     let route = route(call);
-    for (position, other) in [(0, 1), (1, 0)] {
+    for (position, other, name) in [(0, 1, "first factor"), (1, 0, "second factor")] {
         if !call.requires_grad(other) {
             continue;
         }
         match copied(call, position, route) {
             Some(elements) => {
                 let dtype = call.dtype(position).unwrap_or(call.promoted_dtype());
-                saved.extra("factor", elements, dtype);
+                saved.extra(name, elements, dtype);
             }
             None => saved.argument(call, position),
         }

@@ -195,17 +195,22 @@ fn backward(
         same((call.op.backward)(call), 2 * full.count.products),
     );
     let supplied = supplied(call, &everything);
+    let kernel = kernels::find(call.op.name);
     say(
         Claim::Saved,
-        match kernels::backward(call, &supplied, &seeds, setting) {
-            Ok(part) => sufficient(call, &full, &part),
-            Err(error) => Outcome::Contradicted {
+        match (
+            kernel.and_then(|kernel| kernel.other_steps),
+            kernels::backward(call, &supplied, &seeds, setting),
+        ) {
+            (Some(why), _) => Outcome::Unchecked(why.to_owned()),
+            (None, Ok(part)) => sufficient(call, &full, &part),
+            (None, Err(error)) => Outcome::Contradicted {
                 claimed: "what is kept is enough".to_owned(),
                 found: error.message,
             },
         },
     );
-    if let Some(reason) = kernels::find(call.op.name).and_then(|kernel| kernel.conventional) {
+    if let Some(reason) = ran.convention {
         return say(Claim::Gradient, Outcome::Unchecked(reason.to_owned()));
     }
     let forward = |operands: &[Option<Rc<Array>>]| -> Option<f64> {

@@ -338,6 +338,17 @@ impl Pass<'_> {
                 kept.operands.push((position, Rc::clone(&held.elements)));
             }
         }
+        let other_steps = |kernel: &kernels::Kernel| kernel.other_steps.is_some();
+        if kernels::find(call.op.name).is_some_and(other_steps) {
+            // The kernel needs other elements than PyTorch's, but no storage of its own.
+            for (position, held) in operands.iter().enumerate() {
+                kept.operands.extend(
+                    held.as_ref()
+                        .map(|held| (position, Rc::clone(&held.elements))),
+                );
+            }
+            kept.others.extend(extras.iter().cloned());
+        }
         for &position in &asked.outputs {
             if let Some(held) = made.get(position) {
                 let elements = Rc::clone(&held.elements);

@@ -165,6 +165,7 @@ pub struct Tape {
     kept: Vec<(Kept, Rc<Array>)>,
     given: Vec<(Kept, Rc<Array>)>,
     random: u64,
+    convention: Option<&'static str>,
 }
 
 impl Tape {
@@ -178,6 +179,7 @@ impl Tape {
             kept: Vec::new(),
             given,
             random: seed,
+            convention: None,
         }
     }
 
@@ -198,6 +200,27 @@ impl Tape {
 
     pub(super) fn len(&self) -> usize {
         self.entries.len()
+    }
+
+    /// Says that the gradient is one by convention and not the derivative, and why: that of
+    /// rounding, or of the padding row of an embedding.
+    pub fn by_convention(&mut self, why: &'static str) {
+        self.convention = Some(why);
+    }
+
+    /// Why the gradient is no derivative, where it is none.
+    pub fn convention(&self) -> Option<&'static str> {
+        self.convention
+    }
+
+    /// The same value, on whose way back so many multiply-adds are done again: a fused kernel
+    /// computes anew what it does not keep.
+    pub fn computed_again(&mut self, x: Var, products: u128) -> Var {
+        let value = self.value(x).clone();
+        self.push_moved(value, &[x], move |back, gradient| {
+            back.count_products(products);
+            back.give(x, gradient.clone());
+        })
     }
 
     /// Evenly spread over `0..1` (SplitMix64): the tape's own source of chance, so that a run can be

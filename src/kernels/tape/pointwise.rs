@@ -257,7 +257,7 @@ impl Tape {
     }
 
     /// The number that the next value will have.
-    pub(super) fn next(&self) -> Var {
+    pub fn next(&self) -> Var {
         Var::at(self.len())
     }
 }
