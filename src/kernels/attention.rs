@@ -138,14 +138,20 @@ fn attention(
         let boolean = call.dtype(3)? == crate::tensor::Dtype::Bool;
         let mut whole = leading.clone();
         whole.extend([queries, keys]);
-        let mask = tape.broadcast(mask, &whole)?;
-        let mask = tape.reshape(mask, &[batch, queries, keys])?;
-        scores = if boolean {
-            let never = tape.number(f64::NEG_INFINITY);
-            tape.select(mask, scores, never)?
-        } else {
-            tape.add(scores, mask)?
+        // Booleans become a bias, which needs no gradient, and so the mask is not kept.
+        let bias = match boolean {
+            true => tape.derive(&[mask], |values| {
+                values[0].mapv(|seen| match seen {
+                    0.0 => f64::NEG_INFINITY,
+                    seen => seen * 0.0,
+                })
+            }),
+            false => mask,
         };
+        let bias = tape.keep(Kept::Extra("bias"), bias);
+        let bias = tape.broadcast(bias, &whole)?;
+        let bias = tape.reshape(bias, &[batch, queries, keys])?;
+        scores = tape.add(scores, bias)?;
     }
     let weights = masked_softmax(tape, scores)?;
     let mut weights = tape.keep(Kept::Extra("weights"), weights);

@@ -80,6 +80,15 @@ const GROUP: u32 = 1;
 const IN: u32 = 2;
 const OUT: u32 = 3;
 
+/// The weight, on whose way back PyTorch's counter of FLOPs has a grouped convolution do the work of
+/// one without groups.
+fn counted(tape: &mut Tape, weight: Var, groups: usize, products: usize) -> Var {
+    match groups {
+        1 => weight,
+        _ => tape.computed_again(weight, (products * (groups - 1)) as u128),
+    }
+}
+
 /// With a batch, and whether one was added.
 fn batched(tape: &mut Tape, x: Var, axes: usize) -> Result<(Var, bool), KernelError> {
     let mut sizes = tape.sizes(x);
@@ -154,6 +163,8 @@ fn conv(
     let mut split = vec![groups, of_weight[0] / groups, of_weight[1]];
     split.extend(kernel);
     let weight = tape.reshape(weight, &split)?;
+    let products = tape.value(patches).len() * (of_weight[0] / groups);
+    let weight = counted(tape, weight, groups, products);
     let (kernels, places) = (&KERNEL[..axes], &WINDOW[..axes]);
     let labels = Labels {
         first: [&[BATCH, GROUP, IN], kernels, places].concat(),
@@ -197,6 +208,8 @@ fn transposed(
     let mut split = vec![groups, of_weight[0] / groups, of_weight[1]];
     split.extend(kernel);
     let weight = tape.reshape(weight, &split)?;
+    let products = tape.value(x).len() * of_weight[1] * kernel.iter().product::<usize>();
+    let weight = counted(tape, weight, groups, products);
     let (kernels, places) = (&KERNEL[..axes], &WINDOW[..axes]);
     let labels = Labels {
         first: [&[BATCH, GROUP, IN], places].concat(),

@@ -1,6 +1,170 @@
-//! Reading by index: `gather`, `index_select`, `index`, masks.
+//! Reading by index: `gather`, `index_select`, `index`.
 
-use super::registry::Kernel;
+use super::extreme::by_index;
+use super::registry::{Kernel, kernel, one};
+use super::shape::axis;
+
+use super::tape::pointwise::{broadcast_sizes, spread};
+use super::{Array, KernelError, Tape, Var};
+use crate::ops::Call;
 
 /// The kernels of this family.
-pub static KERNELS: &[Kernel] = &[];
+pub static KERNELS: &[Kernel] = &[
+    kernel("index_select", |tape, call, given| {
+        let (x, index) = (given.need(0)?, given.need(1)?);
+        let sizes = tape.sizes(x);
+        let at = axis(call.integer("dim").unwrap_or(0), sizes.len())?;
+        // The same index in every lane.
+        let count = tape.value(index).len();
+        let mut wide = sizes;
+        wide[at] = count;
+        let mut shape = vec![1; wide.len()];
+        shape[at] = count;
+        let index = tape.reshape(index, &shape)?;
+        let index = tape.derive(&[index], |values| spread(values[0], &wide));
+        one(by_index(tape, x, index, at))
+    }),
+    kernel("gather", |tape, call, given| {
+        let (x, index) = (given.need(0)?, given.need(1)?);
+        let at = axis(call.integer("dim").unwrap_or(0), tape.sizes(x).len())?;
+        one(by_index(tape, x, index, at))
+    }),
+    kernel("take_along_dim", |tape, call, given| {
+        let (mut x, mut index) = (given.need(0)?, given.need(1)?);
+        let Some(dim) = call.integer("dim") else {
+            let (all, some) = (tape.value(x).len(), tape.value(index).len());
+            x = tape.reshape(x, &[all])?;
+            index = tape.reshape(index, &[some])?;
+            return one(by_index(tape, x, index, 0));
+        };
+        let (of_x, of_index) = (tape.sizes(x), tape.sizes(index));
+        let at = axis(dim, of_x.len())?;
+        // All axes but this one broadcast.
+        let mut narrow = of_x.clone();
+        narrow[at] = of_index[at];
+        let mut wide = broadcast_sizes(&narrow, &of_index)?;
+        let index = tape.derive(&[index], |values| spread(values[0], &wide));
+        wide[at] = of_x[at];
+        let x = tape.broadcast(x, &wide)?;
+        one(by_index(tape, x, index, at))
+    }),
+    kernel("index", |tape, call, given| {
+        let x = given.need(0)?;
+        let (places, _) = indexed(tape, call, x, |position| given.get(position), 1)?;
+        one(tape.gather(x, places, f64::NAN))
+    }),
+    kernel("masked_select", |_, _, _| {
+        Err(KernelError::new(
+            "how many elements there are depends on the mask's values",
+        ))
+    }),
+    kernel("nonzero", |_, _, _| {
+        Err(KernelError::new(
+            "how many elements there are depends on the values",
+        ))
+    }),
+];
+
+/// The places that `x[indices]` shows, with the indices from the operand `first` on, and the sizes
+/// of the result. Masks are refused, for they make as many elements as they have true ones.
+pub(super) fn indexed(
+    tape: &mut Tape,
+    call: &Call,
+    x: Var,
+    get: impl Fn(usize) -> Option<Var>,
+    first: usize,
+) -> Result<(Var, Vec<usize>), KernelError> {
+    let sizes = tape.sizes(x);
+    let mut given: Vec<(usize, Var)> = Vec::new();
+    for position in first..call.arguments.len() {
+        if let Some(index) = get(position) {
+            if call.dtype(position)? == crate::tensor::Dtype::Bool {
+                return Err(KernelError::new(
+                    "how many elements there are depends on the mask's values",
+                ));
+            }
+            given.push((position - first, index));
+        }
+    }
+    let mut shape = Vec::new();
+    for &(_, index) in &given {
+        shape = broadcast_sizes(&shape, tape.value(index).shape())?;
+    }
+    let axes: Vec<usize> = given.iter().map(|&(axis, _)| axis).collect();
+    // Indices side by side give their axes in place, others in front.
+    let together = axes.windows(2).all(|pair| pair[1] == pair[0] + 1);
+    let front = if together {
+        axes.first().copied().unwrap_or(0)
+    } else {
+        0
+    };
+    let rest: Vec<usize> = (0..sizes.len())
+        .filter(|axis| !axes.contains(axis))
+        .collect();
+    let before = if together {
+        rest.iter().filter(|&&axis| axis < front).count()
+    } else {
+        0
+    };
+    let mut made: Vec<usize> = rest[..before].iter().map(|&axis| sizes[axis]).collect();
+    made.extend(&shape);
+    made.extend(rest[before..].iter().map(|&axis| sizes[axis]));
+    let strides: Vec<f64> = (0..sizes.len())
+        .map(|axis| sizes[axis + 1..].iter().product::<usize>() as f64)
+        .collect();
+    let vars: Vec<Var> = given.iter().map(|&(_, index)| index).collect();
+    let places = tape.derive(&vars, |values| {
+        let wide: Vec<Array> = values.iter().map(|index| spread(index, &shape)).collect();
+        Array::from_shape_fn(made.clone(), |at| {
+            let mut place = 0.0;
+            for (number, &axis) in rest.iter().enumerate() {
+                let index = if number < before {
+                    at[number]
+                } else {
+                    at[number + shape.len()]
+                };
+                place += index as f64 * strides[axis];
+            }
+            let inner: Vec<usize> = (0..shape.len()).map(|axis| at[before + axis]).collect();
+            for (index, &axis) in wide.iter().zip(&axes) {
+                let index = index[inner.as_slice()];
+                let index = if index < 0.0 {
+                    index + sizes[axis] as f64
+                } else {
+                    index
+                };
+                place += index * strides[axis];
+            }
+            place
+        })
+    });
+    Ok((places, made))
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::verify::cases::check;
+
+    #[test]
+    fn claims_hold() {
+        let index = &[(-2.0, 2.0), (0.0, 2.0), (0.0, 2.0)];
+        check(&[
+            ("index_select([4, 3], int64 [5], dim=0)", index),
+            ("index_select([4, 3, 2], int64 [2], dim=1)", index),
+            ("gather([4, 3], int64 [2, 3], dim=0)", index),
+            ("gather([4, 3], int64 [4, 5], dim=-1)", index),
+            ("take_along_dim([4, 3], int64 [1, 5], dim=1)", index),
+            ("take_along_dim([4, 3], int64 [5])", index),
+            ("index([4, 3], int64 [5])", index),
+            (
+                "index([4, 3], -, int64 [5])",
+                &[(-2.0, 2.0), (0.0, 0.0), (0.0, 2.0)],
+            ),
+            ("index([4, 3, 5], int64 [2], int64 [2])", index),
+            (
+                "index([4, 3, 5], int64 [2], -, int64 [2])",
+                &[(-2.0, 2.0), (0.0, 2.0), (0.0, 0.0), (0.0, 2.0)],
+            ),
+        ]);
+    }
+}

@@ -100,24 +100,36 @@ pub fn slides(
 /// own, then one axis of windows for each; -1 outside.
 pub fn window_places(sizes: &[usize], slides: &[Slide], windows: &[usize]) -> Array {
     let axes = slides.len();
-    let leading = sizes.len() - axes;
-    let all = places_of(sizes);
-    let kernel = slides.iter().map(|slide| slide.kernel);
-    let made: Vec<usize> = sizes[..leading]
+    let leading = &sizes[..sizes.len() - axes];
+    let spatial = &sizes[sizes.len() - axes..];
+    let inner: Vec<usize> = slides
         .iter()
-        .copied()
-        .chain(kernel)
+        .map(|slide| slide.kernel)
         .chain(windows.iter().copied())
         .collect();
-    Array::from_shape_fn(made, |at| {
-        let mut index: Vec<usize> = (0..leading).map(|axis| at[axis]).collect();
+    let all = places_of(spatial);
+    // One plane serves all leading indices, each of which begins a plane further on.
+    let plane: Vec<f64> = Array::from_shape_fn(inner.clone(), |at| {
+        let mut index = [0; 3];
         for (axis, slide) in slides.iter().enumerate() {
-            let (offset, window) = (at[leading + axis], at[leading + axes + axis]);
-            match slide.element(window, offset, sizes[leading + axis]) {
-                Some(element) => index.push(element),
+            match slide.element(at[axes + axis], at[axis], spatial[axis]) {
+                Some(element) => index[axis] = element,
                 None => return -1.0,
             }
         }
-        all[index.as_slice()]
+        all[&index[..axes]]
     })
+    .into_iter()
+    .collect();
+    let size: usize = spatial.iter().product();
+    let count: usize = leading.iter().product();
+    let places = (0..count).flat_map(|number| {
+        let start = (number * size) as f64;
+        plane
+            .iter()
+            .map(move |&place| if place < 0.0 { place } else { place + start })
+    });
+    let made: Vec<usize> = leading.iter().chain(&inner).copied().collect();
+    Array::from_shape_vec(made.clone(), places.collect())
+        .unwrap_or_else(|_| Array::from_elem(made, f64::NAN))
 }
