@@ -75,7 +75,7 @@ fn cell(
     let x = rows(tape, x)?;
     let batch = tape.sizes(x)[0];
     let width = tape.sizes(hidden)[1];
-    let mut first = |tape: &mut Tape, state: Option<Var>| match state {
+    let first = |tape: &mut Tape, state: Option<Var>| match state {
         Some(state) => rows(tape, state),
         None => {
             let zeros = tape.constant(Array::zeros(vec![batch, width]));

@@ -9,7 +9,7 @@ use crate::ops::Call;
 pub static KERNELS: &[Kernel] = &[
     kernel("cross_entropy", |tape, call, given| {
         let (x, target, weight) = (given.need(0)?, given.need(1)?, given.get(2));
-        let axis = usize::from(tape.sizes(x).len() > 1);
+        let axis = class_axis(&tape.sizes(x), &tape.sizes(target));
         let logs = tape.log_softmax(x, axis);
         let logs = tape.keep(Kept::Extra("log probabilities"), logs);
         let smoothing = call.float("label_smoothing").unwrap_or(0.0);
@@ -31,6 +31,19 @@ fn reduction(call: &Call) -> String {
         .map_or("mean".into(), |text| text.to_string())
 }
 
+/// Classes lie on the second axis, or on the last one where targets only fit that.
+fn class_axis(sizes: &[usize], target: &[usize]) -> usize {
+    let mut without = sizes.to_vec();
+    if sizes.len() < 2 {
+        return 0;
+    }
+    without.remove(1);
+    match without == target || sizes == target {
+        true => 1,
+        false => sizes.len() - 1,
+    }
+}
+
 /// The loss of a class for each position: `-weight[c] · log p[c]`, and with smoothing a share of the
 /// mean over all classes. The mean is by the weights of the targets.
 fn of_classes(
@@ -42,7 +55,7 @@ fn of_classes(
     smoothing: f64,
 ) -> Result<Var, KernelError> {
     let sizes = tape.sizes(logs);
-    let axis = usize::from(sizes.len() > 1);
+    let axis = class_axis(&sizes, &tape.sizes(target));
     let classes = sizes[axis];
     let ignore = call.integer("ignore_index").unwrap_or(-100) as f64;
     let inside = |class: f64| class >= 0.0 && class < classes as f64;
@@ -159,6 +172,10 @@ mod tests {
         let classes = &[(-3.0, 3.0), (0.0, 4.0), (0.5, 2.0)];
         check(&[
             ("cross_entropy([6, 5], int64 [6])", classes),
+            (
+                "cross_entropy([2, 3, 5], int64 [2, 3], label_smoothing=0.1)",
+                classes,
+            ),
             ("cross_entropy([6, 5], int64 [6], [5]!)", classes),
             (
                 "cross_entropy([2, 5, 3], int64 [2, 3], reduction='sum')",
