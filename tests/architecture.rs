@@ -51,8 +51,8 @@ const LAYERS: [(&str, &[&str]); 19] = [
     (
         "verify",
         &[
-            "diag", "facts", "graph", "kernels", "lower", "ops", "quantity", "source", "spec",
-            "tensor",
+            "diag", "facts", "formula", "graph", "kernels", "lower", "ops", "quantity", "source",
+            "spec", "tensor",
         ],
     ),
     (

@@ -3,6 +3,7 @@
 //! Commands print through a [`Console`] only, so that they run in tests as they run in a shell.
 
 use std::io::{self, Read, Write};
+use std::time::{Duration, Instant};
 
 use super::status::Complaint;
 use crate::render::{Layout, visible};
@@ -42,6 +43,7 @@ pub(super) struct Console<'a> {
     /// Standard output.
     pub out: &'a mut dyn Write,
     err: &'a mut dyn Write,
+    err_is_terminal: bool,
     /// How to lay out standard output.
     pub layout: Layout,
     /// How to lay out standard error.
@@ -71,6 +73,7 @@ impl<'a> Console<'a> {
             input: &mut *streams.input,
             out: &mut *streams.out,
             err: &mut *streams.err,
+            err_is_terminal: streams.err_is_terminal,
         }
     }
 
@@ -82,6 +85,17 @@ impl<'a> Console<'a> {
     /// Writes to standard error. If that fails there is nobody left to tell.
     pub fn print_error(&mut self, text: &str) {
         let _ = self.err.write_all(text.as_bytes());
+    }
+
+    /// Shows how far long work has come, where a person sees standard error; nothing elsewhere.
+    pub fn progress<'p>(&'p mut self, what: &'p str) -> Progress<'p> {
+        let shown = self.err_is_terminal;
+        Progress {
+            err: shown.then_some(&mut *self.err),
+            what,
+            begun: Instant::now(),
+            written: None,
+        }
     }
 
     /// Tells what went wrong.
@@ -101,6 +115,54 @@ impl<'a> Console<'a> {
         let name = paint(self.error_layout, style, &format!("{name}:"));
         let text = format!("{name} {}\n", visible::lines(message));
         self.print_error(&text);
+    }
+}
+
+/// One line that says how far work has come, and is gone when the work is done.
+pub(super) struct Progress<'a> {
+    err: Option<&'a mut dyn Write>,
+    what: &'a str,
+    begun: Instant,
+    written: Option<Instant>,
+}
+
+/// Work that takes less than this shows nothing, and a line stands at least so long.
+const PATIENCE: Duration = Duration::from_millis(500);
+const PAUSE: Duration = Duration::from_millis(100);
+
+impl Progress<'_> {
+    /// So much is done of so much.
+    pub fn at(&mut self, done: usize, total: usize) {
+        let Some(err) = &mut self.err else { return };
+        let now = Instant::now();
+        let early = now - self.begun < PATIENCE;
+        if early || self.written.is_some_and(|last| now - last < PAUSE) {
+            return;
+        }
+        self.written = Some(now);
+        let share = done as f64 / total.max(1) as f64;
+        let filled = (share * 20.0) as usize;
+        let bar: String = (0..20)
+            .map(|at| if at < filled { '#' } else { '.' })
+            .collect();
+        // What is left takes as long as what is done, share by share.
+        let spent = (now - self.begun).as_secs_f64();
+        let left = spent / share.max(1e-6) - spent;
+        let _ = write!(
+            err,
+            "\r\x1b[K{} [{bar}] {done} of {total}, {left:.0} s left",
+            self.what
+        );
+        let _ = err.flush();
+    }
+}
+
+impl Drop for Progress<'_> {
+    fn drop(&mut self) {
+        if let (Some(err), Some(_)) = (&mut self.err, self.written) {
+            let _ = write!(err, "\r\x1b[K");
+            let _ = err.flush();
+        }
     }
 }
 

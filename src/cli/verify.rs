@@ -47,14 +47,13 @@ impl Verify {
         } else {
             Limits::SMALL
         };
-        let verification = verify::verify(
-            &read.spec,
-            read.model,
-            &findings,
-            limits,
-            self.seed,
-            &mut |_, _| {},
-        );
+        let verification = {
+            let mut progress = console.progress("verify");
+            let mut step = |done, total| progress.at(done, total);
+            verify::verify(
+                &read.spec, read.model, &findings, limits, self.seed, &mut step,
+            )
+        };
         let text = match self.output {
             Form::Json => super::json(&Record::of(&verification)),
             Form::Text => text(&verification, console.layout),
@@ -106,30 +105,43 @@ fn text(verification: &Verification, layout: Layout) -> String {
     text.push_str(&table(&head, &rows, layout));
     for (claim, tally) in &verification.tallies {
         for one in &tally.contradicted {
+            let place = match one.place.is_empty() {
+                true => "the model",
+                false => &one.place,
+            };
             text.push_str(&format!(
-                "\ncontradicted: {} of {}\n  claimed: {}\n  found:   {}\n",
+                "\ncontradicted: {} of {place}\n  claimed: {}\n  found:   {}\n",
                 claim.name(),
-                if one.place.is_empty() {
-                    "the model"
-                } else {
-                    &one.place
-                },
                 one.claimed,
                 one.found
             ));
         }
-        for (why, times) in &tally.unchecked {
-            text.push_str(&format!(
-                "\nnot checked: {} ({} times): {why}\n",
-                claim.name(),
-                group(*times as u128)
-            ));
-        }
+    }
+    for (why, claims) in unchecked(verification) {
+        text.push_str(&format!("\nnot checked: {}: {why}\n", claims.join(", ")));
     }
     for note in &verification.notes {
         text.push_str(&format!("\n{note}\n"));
     }
     text
+}
+
+/// Why claims were not checked, each reason once, with the claims and how often.
+fn unchecked(verification: &Verification) -> Vec<(&str, Vec<String>)> {
+    let mut reasons: Vec<(&str, Vec<String>)> = Vec::new();
+    for (claim, tally) in &verification.tallies {
+        for (why, times) in &tally.unchecked {
+            let name = match times {
+                1 => claim.name().to_owned(),
+                times => format!("{} ({} times)", claim.name(), group(*times as u128)),
+            };
+            match reasons.iter_mut().find(|(other, _)| other == why) {
+                Some((_, claims)) => claims.push(name),
+                None => reasons.push((why, vec![name])),
+            }
+        }
+    }
+    reasons
 }
 
 #[derive(Serialize)]

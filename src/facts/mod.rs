@@ -9,7 +9,7 @@ pub mod chains;
 pub mod cost;
 pub mod fit;
 #[cfg(test)]
-mod fixture;
+pub(crate) mod fixture;
 pub mod growth;
 pub mod idiom;
 pub mod index;

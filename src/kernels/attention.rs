@@ -86,6 +86,23 @@ fn folded(
     Ok(tape.keep(Kept::Extra(name), x))
 }
 
+/// Whether PyTorch takes a fused kernel: heads of their own axis, the same batch, a width that comes
+/// in whole 16 bytes. Else it multiplies, takes the softmax and multiplies.
+fn is_fused(call: &Call) -> Result<bool, KernelError> {
+    use crate::tensor::Dtype;
+    let shapes = [call.shape(0)?, call.shape(1)?, call.shape(2)?];
+    let dtype = call.dtype(0)?;
+    let unit = if dtype.is_half() { 8 } else { 4 };
+    let single = matches!(dtype, Dtype::Float32 | Dtype::Float16 | Dtype::Bfloat16);
+    let whole = |shape: &&crate::tensor::Shape| {
+        let sizes = shape.sizes();
+        sizes.len() == 4 && (sizes[3].is_multiple_of(unit) || (dtype.is_half() && !call.has(3)))
+    };
+    let lead = |at: usize| shapes[at].sizes().get(..2);
+    let together = (lead(0) == lead(1) && lead(0) == lead(2)) || call.boolean("enable_gqa");
+    Ok(call.fused_attention && single && shapes.iter().all(whole) && together)
+}
+
 fn attention(
     tape: &mut Tape,
     call: &Call,
@@ -102,7 +119,7 @@ fn attention(
             leading = super::tape::pointwise::broadcast_sizes(&leading, &sizes[..sizes.len() - 2])?;
         }
     }
-    let fused = call.fused_attention;
+    let fused = is_fused(call)?;
     let scale = call
         .float("scale")
         .unwrap_or_else(|| 1.0 / (of_query[rank - 1].max(1) as f64).sqrt());

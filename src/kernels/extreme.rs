@@ -128,7 +128,7 @@ pub(super) fn by_index(tape: &mut Tape, x: Var, index: Var, at: usize) -> Var {
         Array::from_shape_fn(index.raw_dim(), |mut place| {
             let chosen = index[place.clone()];
             place[at] = 0;
-            let start = if index.len() == 0 || all.is_empty() {
+            let start = if index.is_empty() || all.is_empty() {
                 0.0
             } else {
                 all[place]

@@ -330,10 +330,8 @@ fn cholesky(tape: &mut Tape, x: Var) -> Result<Var, KernelError> {
                     false => (a[i][j] - sum) / a[j][j],
                 };
             }
-            for j in i + 1..size {
-                // The upper triangle is read no more: the matrix is symmetric.
-                a[i][j] = 0.0;
-            }
+            // The upper triangle is read no more: the matrix is symmetric.
+            a[i][i + 1..].fill(0.0);
         }
     });
     tape.by_convention("the gradient of a symmetric matrix is made symmetric");

@@ -43,6 +43,11 @@ pub static KERNELS: &[Kernel] = &[
         let axes: Vec<usize> = (2..tape.sizes(x).len()).collect();
         one(tape.mean(x, &axes, true)?)
     }),
+    kernel("pool_indices", |_, _, _| {
+        Err(super::KernelError::new(
+            "which pool the indices are of is not known",
+        ))
+    }),
     kernel("global_max_pool", |tape, _, given| {
         let x = given.need(0)?;
         let sizes = tape.sizes(x);
@@ -93,8 +98,8 @@ fn greatest(
         let elements: Vec<f64> = values[0].iter().copied().collect();
         let mut order: Vec<usize> = (0..flat.len()).filter(|&axis| axis != leading).collect();
         order.push(leading);
-        let moved = places.view().permuted_axes(ndarray::IxDyn(&order));
-        let all: Vec<f64> = moved.iter().copied().collect();
+        let all =
+            super::tape::places::row_major(places.view().permuted_axes(ndarray::IxDyn(&order)));
         let mut made = flat.clone();
         made.remove(leading);
         let chosen = all.chunks(each.max(1)).map(|group| {

@@ -12,7 +12,10 @@ pub static KERNELS: &[Kernel] = &[
         one(tape.map(
             x,
             |x| x.max(0.0),
-            |_, y| if y.is_nan() || y > 0.0 { y / y } else { 0.0 },
+            |_, y| match y.is_nan() {
+                true => y,
+                false => f64::from(u8::from(y > 0.0)),
+            },
         ))
     }),
     kernel("leaky_relu", |tape, call, given| {

@@ -121,13 +121,12 @@ fn network(
                 },
             };
             let number = layer * directions + direction;
-            let mut start =
-                |tape: &mut Tape, state: Option<Var>| -> Result<Option<Var>, KernelError> {
-                    let Some(state) = state else { return Ok(None) };
-                    let width = tape.sizes(state).last().copied().unwrap_or(1);
-                    let part = tape.narrow(state, 0, number, 1);
-                    tape.reshape(part, &[batch, width]).map(Some)
-                };
+            let start = |tape: &mut Tape, state: Option<Var>| -> Result<Option<Var>, KernelError> {
+                let Some(state) = state else { return Ok(None) };
+                let width = tape.sizes(state).last().copied().unwrap_or(1);
+                let part = tape.narrow(state, 0, number, 1);
+                tape.reshape(part, &[batch, width]).map(Some)
+            };
             let h = start(tape, starts[0])?;
             let c = start(tape, starts[1])?;
             let (Some(h), c) = (h, c) else {

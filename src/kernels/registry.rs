@@ -117,3 +117,32 @@ pub fn find(op: &str) -> Option<&'static Kernel> {
     });
     by_name.get(op).copied()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Guards the registry: every op that is run has a kernel of its name, in the family of its
+    /// name, and no kernel stands twice or for nothing. Composite ops are run as what they stand
+    /// for.
+    #[test]
+    fn every_op_has_a_kernel() {
+        let mut missing = Vec::new();
+        for (family, ops) in crate::ops::FAMILIES {
+            let of_family = FAMILIES.iter().find(|(name, _)| name == family);
+            let kernels = of_family.map_or(&[][..], |(_, kernels)| kernels);
+            for op in ops.iter().filter(|op| op.expand.is_none()) {
+                let count = kernels.iter().filter(|kernel| kernel.op == op.name).count();
+                if count != 1 {
+                    missing.push(format!("{family}: {} has {count} kernels", op.name));
+                }
+            }
+            for kernel in kernels {
+                if !ops.iter().any(|op| op.name == kernel.op) {
+                    missing.push(format!("{family}: {} is no op", kernel.op));
+                }
+            }
+        }
+        assert!(missing.is_empty(), "\n{}", missing.join("\n"));
+    }
+}

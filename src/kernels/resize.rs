@@ -251,7 +251,7 @@ fn grid_sample(tape: &mut Tape, call: &Call, x: Var, grid: Var) -> Result<Var, K
                 let weight = tape.map(
                     distance,
                     |d| 1.0 - d.abs(),
-                    |d, _| if d >= 0.0 && d < 1.0 { -1.0 } else { 1.0 },
+                    |d, _| if (0.0..1.0).contains(&d) { -1.0 } else { 1.0 },
                 );
                 let weight = tape.reshape(weight, &[batch, 1, points])?;
                 part = tape.multiply(part, weight)?;

@@ -283,6 +283,7 @@ pub type Parameters = fn(&Call) -> Result<SmallVec<[ParameterDefinition; 2]>, Op
 pub type Expand = fn(&Call, &mut dyn Expander) -> Result<SmallVec<[TensorHandle; 1]>, OpError>;
 
 /// An op: everything that is known of it.
+#[derive(Clone, Copy)]
 pub struct Op {
     /// PyTorch's functional name in snake_case.
     pub name: &'static str,

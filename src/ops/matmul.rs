@@ -550,21 +550,24 @@ mod tests {
             ("matmul([5, 2, 3], [3, 4])", "input, other"),
             (
                 "matmul([5, 2, 3] / [3, 15, 1], [3, 4])",
-                "other, factor: 30 float32",
+                "other, first factor: 30 float32",
             ),
             ("matmul([5, 2, 3] / [3, 15, 1], [5, 3, 4])", "input, other"),
             (
                 "matmul([7, 5, 2, 3] / [30, 3, 15, 1], [7, 5, 3, 4])",
-                "other, factor: 210 float32",
+                "other, first factor: 210 float32",
             ),
             ("matmul([5, 2, 3], [5, 3, 4])", "input, other"),
             // Expanding [1] to [5] gives stride 0, which needs no copy; [7, 1] to [7, 5] does.
             ("matmul([5, 2, 3], [1, 3, 4])", "input, other"),
             (
                 "matmul([7, 1, 2, 3], [7, 5, 3, 4])",
-                "other, factor: 210 float32",
+                "other, first factor: 210 float32",
             ),
-            ("matmul([2, 3], [5, 3, 4])", "input, factor: 60 float32"),
+            (
+                "matmul([2, 3], [5, 3, 4])",
+                "input, second factor: 60 float32",
+            ),
             ("matmul([2, 3]!, [5, 3, 4])", "input"),
             ("addmm([4], [2, 3], [3, 4]!)", "mat2"),
             ("outer([3], [4])", "input, vec2"),

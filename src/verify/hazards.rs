@@ -59,12 +59,10 @@ fn failures(plan: Plan<'_>, sources: &Sources, seed: u64) -> FxHashSet<NodeId> {
             failed.insert(seen.node);
         }
     };
-    let Ok(pass) = plan.forward(sources, Setting::stated(seed), &mut watch) else {
-        return failed;
-    };
+    let pass = plan.forward(sources, Setting::stated(seed), &mut watch);
     let seeds = super::model::loss_seeds(graph, &pass, &mut fastrand::Rng::with_seed(seed));
     let mut backward = FxHashSet::default();
-    let _ = pass.backward(seeds, &mut |node, gradients| {
+    pass.backward(seeds, &mut |node, gradients| {
         // Only where it first comes up: what is behind it is infinite, too.
         if backward.is_empty() && !gradients.iter().flatten().all(finite) {
             backward.insert(node);

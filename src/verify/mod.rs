@@ -13,6 +13,8 @@ mod memory;
 mod model;
 mod run;
 mod scale;
+#[cfg(test)]
+mod tests;
 mod values;
 
 pub use call::verify_call;

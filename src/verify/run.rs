@@ -5,6 +5,7 @@
 //! tensor dies; it dies when its last reference is dropped, as in PyTorch.
 
 use std::cell::RefCell;
+use std::collections::BTreeMap;
 use std::rc::{Rc, Weak};
 
 use rustc_hash::FxHashMap;
@@ -16,7 +17,7 @@ use crate::facts::precision::NodeDtypes;
 use crate::facts::ranges::Ranges;
 use crate::facts::storage::Storages;
 use crate::graph::{Graph, Node, NodeId, TensorId, TensorKind};
-use crate::kernels::{self, Array, Count, Kept, Setting, Supplied};
+use crate::kernels::{self, Array, Count, Gradients, Kept, Ran, Setting, Supplied};
 use crate::ops::{Call, Saved};
 
 /// A tensor in hand.
@@ -104,7 +105,7 @@ pub struct Level {
 }
 
 /// The values of inputs, parameters and constants.
-pub type Sources = FxHashMap<TensorId, Rc<Array>>;
+pub type Sources = BTreeMap<TensorId, Rc<Array>>;
 
 /// Draws values for everything that a model reads.
 pub fn sources(graph: &Graph, ranges: &Ranges, seed: u64) -> Sources {
@@ -135,6 +136,8 @@ pub struct Pass<'a> {
     pub count: Count,
     /// What lived after each call.
     pub levels: Vec<Level>,
+    /// The calls that could not be run, whose outputs are drawn instead: gradients do not pass.
+    pub drawn: Vec<Stopped>,
 }
 
 /// What came of a backward pass.
@@ -158,25 +161,24 @@ impl<'a> Plan<'a> {
         self.liveness.is_live(id) && self.graph.is_known(self.graph.node(id))
     }
 
-    /// Runs the model forward; `watch` sees each call.
-    ///
-    /// # Errors
-    /// The first call that has no kernel, or whose kernel does not cover it.
+    /// Runs the model forward; `watch` sees each call. What a call makes whose kernel does not cover
+    /// it is drawn at random, so that the others are run all the same.
     pub fn forward(
         self,
         sources: &Sources,
         setting: Setting,
         watch: &mut dyn FnMut(&Seen),
-    ) -> Result<Pass<'a>, Stopped> {
+    ) -> Pass<'a> {
         let graph = self.graph;
         let mut pass = Pass {
             plan: self,
             setting,
             ledger: Ledger::shared(),
             outputs: FxHashMap::default(),
-            histories: vec![Weak::new(); graph.dag.node_count()],
+            histories: (0..graph.dag.node_count()).map(|_| Weak::new()).collect(),
             count: Count::default(),
             levels: Vec::new(),
+            drawn: Vec::new(),
         };
         let mut reads = vec![0u32; graph.types.len()];
         for (_, node) in graph.nodes().filter(|(id, _)| self.runs(*id)) {
@@ -205,7 +207,7 @@ impl<'a> Plan<'a> {
                 .iter()
                 .map(|id| tensors.get(id).cloned())
                 .collect();
-            let made = self.call(node, |call| pass.step(id, call, &operands, watch))?;
+            let made = self.call(node, |call| pass.step(id, call, &operands, watch));
             drop(operands);
             for (output, held) in node.outputs().zip(made) {
                 if reads[output.0 as usize] > 0 {
@@ -232,7 +234,36 @@ impl<'a> Plan<'a> {
                 pass.outputs.insert(*output, held.clone());
             }
         }
-        Ok(pass)
+        pass
+    }
+}
+
+/// Outputs of the types that are stated, with values between -1 and 1.
+fn drawn(call: &Call, setting: Setting) -> Ran {
+    let mut random = fastrand::Rng::with_seed(setting.seed);
+    let outputs = call.outputs.iter().map(|ty| {
+        let float = ty.dtype.is_float();
+        let draw = |_: f64| if float { random.f64() * 2.0 - 1.0 } else { 0.0 };
+        Rc::new(Array::zeros(kernels::held_sizes(ty)).mapv(draw))
+    });
+    Ran {
+        outputs: outputs.collect(),
+        extras: Vec::new(),
+        count: Count::default(),
+        convention: None,
+    }
+}
+
+/// Gradients of zeros.
+fn nothing(call: &Call) -> Gradients {
+    let operands = call.arguments.iter().map(|argument| {
+        let argument = argument.as_ref()?;
+        let wanted = argument.requires_grad && argument.ty.dtype.is_float();
+        wanted.then(|| Array::zeros(kernels::held_sizes(argument.ty)))
+    });
+    Gradients {
+        operands: operands.collect(),
+        count: Count::default(),
     }
 }
 
@@ -252,7 +283,7 @@ impl Pass<'_> {
         call: &Call,
         operands: &[Option<Held>],
         watch: &mut dyn FnMut(&Seen),
-    ) -> Result<Vec<Held>, Stopped> {
+    ) -> Vec<Held> {
         let Plan {
             graph,
             dtypes,
@@ -265,10 +296,11 @@ impl Pass<'_> {
             .map(|held| held.as_ref().map(|held| Rc::clone(&held.elements)))
             .collect();
         let setting = setting_of(self.setting, id);
-        let ran = kernels::forward(call, &arrays, setting).map_err(|error| Stopped {
-            node: id,
-            message: error.message,
-        })?;
+        let ran = kernels::forward(call, &arrays, setting).unwrap_or_else(|error| {
+            let message = error.message;
+            self.drawn.push(Stopped { node: id, message });
+            drawn(call, setting)
+        });
         self.count = self.count.plus(ran.count);
         watch(&Seen {
             node: id,
@@ -312,7 +344,7 @@ impl Pass<'_> {
                 }
             }
         }
-        Ok(made)
+        made
     }
 
     /// What `Op::saved` says is kept of a call.
@@ -384,15 +416,12 @@ impl Pass<'_> {
     }
 
     /// Runs the model backward from gradients of its outputs; `watch` sees the gradients of each
-    /// call's operands.
-    ///
-    /// # Errors
-    /// As [`Plan::forward`].
+    /// call's operands. Those of calls that could not be run are zeros.
     pub fn backward(
         mut self,
         seeds: Vec<(TensorId, Array)>,
         watch: &mut dyn FnMut(NodeId, &[Option<Array>]),
-    ) -> Result<Returned, Stopped> {
+    ) -> Returned {
         let graph = self.plan.graph;
         let mut on_their_way: FxHashMap<TensorId, Array> = seeds.into_iter().collect();
         let mut owned: Vec<Rc<Storage>> = Vec::new();
@@ -423,10 +452,9 @@ impl Pass<'_> {
                 };
                 let setting = setting_of(self.setting, id);
                 let run = |call: &Call| kernels::backward(call, &supplied, &incoming, setting);
-                let found = self.plan.call(node, run).map_err(|error| Stopped {
-                    node: id,
-                    message: error.message,
-                })?;
+                let found = self
+                    .plan
+                    .call(node, |call| run(call).unwrap_or_else(|_| nothing(call)));
                 returned.count = returned.count.plus(found.count);
                 watch(id, &found.operands);
                 for (&argument, gradient) in node.arguments.iter().zip(found.operands) {
@@ -460,6 +488,6 @@ impl Pass<'_> {
             });
         }
         self.outputs.clear();
-        Ok(returned)
+        returned
     }
 }

@@ -28,6 +28,11 @@ pub struct Size {
     pub elements: u128,
 }
 
+/// How many calls have no type, because something before them does not come out.
+fn unknown(spec: &Spec, model: &Model) -> usize {
+    Facts::new(spec, model).cost().unknown
+}
+
 impl Size {
     /// The size of a model.
     pub fn of(spec: &Spec, model: &Model) -> Size {
@@ -66,6 +71,8 @@ fn divisor(size: i64) -> i64 {
 /// elements say nothing. `O(dims · log size)` lowerings.
 pub fn scaled(spec: &Spec, model: Model, limit: Size) -> (Model, Vec<Scaled>, Size) {
     let mut size = Size::of(spec, &model);
+    let calls = model.graph.dag.node_count();
+    let without_type = unknown(spec, &model);
     let mut best = model;
     let dims: Vec<(SmolStr, i64)> = match &best.blueprint {
         Some(blueprint) => blueprint.dims(),
@@ -93,7 +100,8 @@ pub fn scaled(spec: &Spec, model: Model, limit: Size) -> (Model, Vec<Scaled>, Si
             overrides[at].1 = to;
             let mut sink = Sink::new();
             let smaller = best.resized(spec, &overrides, &mut sink);
-            if sink.has_errors() || smaller.graph.dag.node_count() == 0 {
+            let broken = smaller.graph.dag.node_count() == 0 && calls > 0;
+            if sink.has_errors() || broken || unknown(spec, &smaller) > without_type {
                 continue;
             }
             let its = Size::of(spec, &smaller);

@@ -3,7 +3,7 @@
 use ndarray::{Array2, ArrayView2, Axis, IxDyn};
 
 use super::number::round;
-use super::places::reshaped;
+use super::places::{reshaped, row_major};
 use super::reduction::{lanes, pairwise};
 use super::{Array, KernelError, Tape, Var};
 
@@ -79,12 +79,7 @@ fn grouped(array: &Array, labels: &[u32], groups: [&[u32]; 3]) -> ndarray::Array
             }
         }
     }
-    let elements: Vec<f64> = array
-        .view()
-        .permuted_axes(IxDyn(&order))
-        .iter()
-        .copied()
-        .collect();
+    let elements = row_major(array.view().permuted_axes(IxDyn(&order)));
     ndarray::Array3::from_shape_vec((sizes[0], sizes[1], sizes[2]), elements)
         .unwrap_or_else(|_| ndarray::Array3::from_elem((sizes[0], sizes[1], sizes[2]), f64::NAN))
 }

@@ -280,6 +280,10 @@ impl Tape {
         pullback: impl Fn(&mut Backward<'_>, &Array) + 'static,
     ) -> Var {
         let needs = parents.iter().any(|&parent| self.needs(parent));
+        let value = match value.is_standard_layout() {
+            true => value,
+            false => value.as_standard_layout().into_owned(),
+        };
         self.count.elements += value.len() as u128;
         for &parent in parents {
             self.count.elements += self.value(parent).len() as u128;
@@ -435,6 +439,9 @@ impl<'a> Backward<'a> {
     pub fn give(&mut self, var: Var, mut gradient: Array) {
         if !self.needs(var) {
             return;
+        }
+        if !gradient.is_standard_layout() {
+            gradient = gradient.as_standard_layout().into_owned();
         }
         debug_assert_eq!(gradient.shape(), self.value(var).shape());
         let compute = self.tape.arithmetic.compute;

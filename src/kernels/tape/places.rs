@@ -3,14 +3,24 @@
 //! A place is the number of an element in the row-major order of a tensor, held as a float64; a
 //! negative one is outside, NaN one that is not known.
 
-use ndarray::{Axis, IxDyn};
+use ndarray::{ArrayViewD, Axis, IxDyn};
 
 use super::pointwise::{gather_broadcast, spread};
 use super::{Array, KernelError, Kind, Tape, Var};
 
+/// The elements in row-major order. What lies in another order is copied first: ndarray walks such
+/// arrays of many axes slowly.
+pub fn row_major(view: ArrayViewD<'_, f64>) -> Vec<f64> {
+    let standard = view.as_standard_layout();
+    match standard.as_slice() {
+        Some(elements) => elements.to_vec(),
+        None => standard.iter().copied().collect(),
+    }
+}
+
 /// An array in another shape, in row-major order.
 pub fn reshaped(array: &Array, sizes: &[usize]) -> Array {
-    let elements: Vec<f64> = array.iter().copied().collect();
+    let elements = row_major(array.view());
     // The callers see to it that the numbers of elements agree.
     Array::from_shape_vec(IxDyn(sizes), elements)
         .unwrap_or_else(|_| Array::from_elem(IxDyn(sizes), f64::NAN))

@@ -36,8 +36,7 @@ pub fn lanes(array: &Array, axes: &[usize], mut f: impl FnMut(&[f64]) -> f64) ->
         })
         .collect();
     let length: usize = axes.iter().map(|&axis| array.shape()[axis]).product();
-    let moved = array.view().permuted_axes(IxDyn(&order));
-    let elements: Vec<f64> = moved.iter().copied().collect();
+    let elements = super::places::row_major(array.view().permuted_axes(IxDyn(&order)));
     let count: usize = sizes.iter().product();
     let results: Vec<f64> = (0..count)
         .map(|lane| f(&elements[lane * length..(lane + 1) * length]))
