@@ -54,6 +54,7 @@ pub struct Facts<'a> {
     dtypes: OnceCell<precision::NodeDtypes>,
     storages: OnceCell<storage::Storages>,
     saved: OnceCell<memory::Saved>,
+    plain: OnceCell<memory::Saved>,
     memory: OnceCell<memory::Memory>,
     peak: OnceCell<timeline::Peak>,
     growth: OnceCell<growth::Growth>,
@@ -80,6 +81,7 @@ impl<'a> Facts<'a> {
             dtypes: OnceCell::new(),
             storages: OnceCell::new(),
             saved: OnceCell::new(),
+            plain: OnceCell::new(),
             memory: OnceCell::new(),
             peak: OnceCell::new(),
             growth: OnceCell::new(),
@@ -174,6 +176,17 @@ impl<'a> Facts<'a> {
         self.saved.get_or_init(|| {
             let (liveness, dtypes) = (self.liveness(), self.dtypes());
             memory::Saved::of(self.graph(), liveness, dtypes, self.storages())
+        })
+    }
+
+    /// What autograd would keep without `torch.autocast`, in the graph's own types.
+    pub fn saved_without_autocast(&self) -> &memory::Saved {
+        self.plain.get_or_init(|| {
+            let mut policy = self.policy().clone();
+            policy.autocast = None;
+            let dtypes = precision::NodeDtypes::of(self.graph(), &policy);
+            let storages = storage::Storages::of(self.graph(), &dtypes);
+            memory::Saved::of(self.graph(), self.liveness(), &dtypes, &storages)
         })
     }
 
