@@ -18,6 +18,9 @@ pub struct Setting {
     pub exact: bool,
     /// The type in which sums add up; by default the one that PyTorch's kernels use.
     pub accumulate: Option<Dtype>,
+    /// The type that all floats are stored in, whatever their own; computed in the type that
+    /// PyTorch's kernels use on it.
+    pub stored: Option<Dtype>,
     /// What random ops draw follows from it.
     pub seed: u64,
 }
@@ -28,6 +31,7 @@ impl Setting {
         Setting {
             exact: true,
             accumulate: None,
+            stored: None,
             seed,
         }
     }
@@ -37,11 +41,15 @@ impl Setting {
         Setting {
             exact: false,
             accumulate: None,
+            stored: None,
             seed,
         }
     }
 
     fn arithmetic(&self, call: &Call) -> Arithmetic {
+        if let Some(stored) = self.stored {
+            return Arithmetic::of(stored);
+        }
         if self.exact {
             return Arithmetic::EXACT;
         }
@@ -62,7 +70,9 @@ impl Setting {
     }
 
     fn stored(&self, dtype: Dtype, array: Array) -> Array {
-        if self.exact && dtype.is_float() {
+        if let (Some(stored), true) = (self.stored, dtype.is_float()) {
+            store(stored, array)
+        } else if self.exact && dtype.is_float() {
             array
         } else {
             store(dtype, array)

@@ -17,7 +17,7 @@ use crate::diag::{Level, Sink};
 use crate::graph::DefinitionId;
 
 /// The keys at the top of a spec.
-const KEYS: [&str; 20] = [
+const KEYS: [&str; 21] = [
     "spec",
     "extends",
     "model",
@@ -36,6 +36,7 @@ const KEYS: [&str; 20] = [
     "quantization",
     "allocator",
     "serve",
+    "verify",
     "lint",
     "variants",
 ];
@@ -143,6 +144,7 @@ impl Spec {
         read_settings("quantization", root, &mut run.quantization, reader);
         read_settings("allocator", root, &mut run.allocator, reader);
         read_settings("serve", root, &mut run.serve, reader);
+        read_settings("verify", root, &mut run.verify, reader);
 
         let tensors = |key: &str, reader: &mut Reader<'_>| {
             root.get(key).map_or_else(Vec::new, |node| {

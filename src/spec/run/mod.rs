@@ -9,6 +9,7 @@ mod data;
 mod precision;
 mod serve;
 mod train;
+mod verify;
 
 pub use allocator::{Allocator, Divisions, Share, SplitLimit};
 pub use cluster::{Baseline, Budget, Cluster, Parallel, PipelineSchedule};
@@ -16,6 +17,7 @@ pub use data::{Data, Quantization, QuantizationScheme, Sampler};
 pub use precision::{LossScale, Precision, PrecisionPreset};
 pub use serve::{CacheDtype, Serve, WeightFormat};
 pub use train::{Optimizer, OptimizerKind, Reduction, Schedule, ScheduleKind, Train};
+pub use verify::{ExperimentKind, Verify};
 
 /// All tables about the run.
 #[derive(Debug, Clone, Default)]
@@ -38,6 +40,8 @@ pub struct Run {
     pub allocator: Allocator,
     /// `[serve]`
     pub serve: Serve,
+    /// `[verify]`
+    pub verify: Verify,
 }
 
 impl Run {

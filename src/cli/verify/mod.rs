@@ -1,14 +1,18 @@
 //! `verify SPEC`: does what is claimed hold when the model is run?
 
+mod page;
+
+use std::time::Instant;
+
 use serde::Serialize;
 
-use super::Form;
 use super::console::Console;
 use super::specs::SpecArguments;
-use super::status::{Status, Stop};
+use super::status::{Complaint, Status, Stop};
 use super::table::{Align, table};
 use crate::quantity::group;
 use crate::render::Layout;
+use crate::verify::experiment::Experiment;
 use crate::verify::{self, Limits, Verification};
 
 /// Run a model, small, and hold what is claimed of it against what happens
@@ -25,7 +29,15 @@ pub(super) struct Verify {
     seed: u64,
     /// How to write the answer
     #[arg(long, value_name = "FORMAT", default_value = "text")]
-    output: Form,
+    output: VerifyForm,
+}
+
+/// How the answer is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+enum VerifyForm {
+    Text,
+    Json,
+    Html,
 }
 
 const EXAMPLES: &str = "\
@@ -42,6 +54,19 @@ impl Verify {
             Ok(checked) => checked,
             Err(status) => return Ok(status),
         };
+        let kind = read.spec.run.verify.experiment.get();
+        let clock = Instant::now();
+        let seconds = || clock.elapsed().as_secs_f64();
+        let experiment = kind.map(|kind| {
+            verify::experiment::run(kind, &read.spec, &read.model, self.seed, &seconds)
+        });
+        let experiment = match experiment.transpose() {
+            Ok(experiment) => experiment,
+            Err(why) => {
+                let message = format!("the experiment cannot be run: {why}");
+                return Err(Complaint::new(message).into());
+            }
+        };
         let limits = if self.full {
             Limits::FULL
         } else {
@@ -55,15 +80,50 @@ impl Verify {
             )
         };
         let text = match self.output {
-            Form::Json => super::json(&Record::of(&verification)),
-            Form::Text => text(&verification, console.layout),
+            VerifyForm::Json => super::json(&Record::of(&verification, experiment.as_ref())),
+            VerifyForm::Text => {
+                let mut shown = text(&verification, console.layout);
+                if let Some(experiment) = &experiment {
+                    shown.push_str(&experiment_text(experiment, console.layout));
+                }
+                shown
+            }
+            VerifyForm::Html => page::page(&verification, experiment.as_ref()),
         };
         console.print(&text)?;
-        Ok(match verification.is_contradicted() {
+        let failed = experiment.is_some_and(|experiment| !experiment.contradictions.is_empty());
+        Ok(match verification.is_contradicted() || failed {
             true => Status::Findings,
             false => Status::Success,
         })
     }
+}
+
+/// The table of an experiment, and what it says.
+fn experiment_text(experiment: &Experiment, layout: Layout) -> String {
+    let head: Vec<(&str, Align)> = experiment
+        .columns
+        .iter()
+        .enumerate()
+        .map(|(at, column)| {
+            (
+                column.as_str(),
+                if at < 2 { Align::Left } else { Align::Right },
+            )
+        })
+        .collect();
+    let mut text = format!("\n{}\n\n", experiment.question);
+    text.push_str(&table(&head, &experiment.rows, layout));
+    for (word, lines) in [
+        ("shown", &experiment.conclusions),
+        ("contradicted", &experiment.contradictions),
+    ] {
+        for line in lines {
+            text.push_str(&format!("\n{word}: {line}"));
+        }
+    }
+    text.push('\n');
+    text
 }
 
 fn text(verification: &Verification, layout: Layout) -> String {
@@ -153,6 +213,8 @@ struct Record<'a> {
     scaled: Vec<ScaledRecord<'a>>,
     claims: Vec<ClaimRecord<'a>>,
     notes: &'a [String],
+    #[serde(skip_serializing_if = "Option::is_none")]
+    experiment: Option<&'a Experiment>,
 }
 
 #[derive(Serialize)]
@@ -178,7 +240,7 @@ struct UncheckedRecord<'a> {
 }
 
 impl<'a> Record<'a> {
-    fn of(verification: &'a Verification) -> Record<'a> {
+    fn of(verification: &'a Verification, experiment: Option<&'a Experiment>) -> Record<'a> {
         let scaled = verification.scaled.iter();
         let claims = verification.tallies.iter();
         Record {
@@ -210,6 +272,7 @@ impl<'a> Record<'a> {
                 })
                 .collect(),
             notes: &verification.notes,
+            experiment,
         }
     }
 }
