@@ -18,6 +18,7 @@ pub use traces::place_traces;
 use crate::device::Catalogue;
 use crate::diag::{Finding, Level, Sink, fingerprint, order};
 use crate::facts::Facts;
+use crate::facts::precision::recast;
 use crate::lower::{Blueprint, Model, lower};
 use crate::rules::{self, Context};
 use crate::source::{Sources, Span};
@@ -49,7 +50,8 @@ pub fn read(loaded: Loaded, sink: &mut Sink) -> (Spec, Model) {
         Origin::Program(program) => {
             refuse_model(&loaded.document, sink);
             let spec = Spec::read_beside(loaded.document, sink);
-            let model = program.lower(&spec, &[], sink);
+            let mut model = program.lower(&spec, &[], sink);
+            recast(&mut model, &spec.run);
             (spec, model)
         }
         Origin::Nothing => (Spec::read_beside(loaded.document, sink), Model::default()),

@@ -4,6 +4,7 @@
 //! left out: kernels' own padding and recomputation, and ops whose operands are unknown because
 //! of an error.
 
+use super::timeline::{begins, reached};
 use crate::graph::{Graph, NodeId, TensorKind};
 use crate::quantity::{Bytes, Elements, Flops};
 
@@ -81,6 +82,8 @@ impl Cost {
             }
         }
         let runs = graph.runs();
+        // No gradient comes to calls that the loss does not depend on.
+        let reached = graph.training.then(|| reached(graph, &begins(graph)));
         cost.nodes.reserve(graph.dag.node_count());
         for (id, node) in graph.nodes() {
             if !graph.is_known(node) {
@@ -89,6 +92,12 @@ impl Cost {
                 continue;
             }
             let mut one = node_cost(graph, id);
+            if reached
+                .as_ref()
+                .is_some_and(|reached| !reached[id.0 as usize])
+            {
+                one.backward = 0;
+            }
             if let Some(times) = runs.as_ref().and_then(|runs| runs.get(id.0 as usize)) {
                 one = one.times(*times);
             }

@@ -185,8 +185,21 @@ impl Builder {
             buffer,
             trainable,
             uses: 0,
+            place: self.graph.parameters.len() as u32,
         });
         tensor
+    }
+
+    /// Says where among the parameters a module lists one that the graph may read in another order.
+    pub fn list_parameter(&mut self, tensor: TensorId, place: u32) {
+        if let TensorKind::Parameter(number) = self.graph.tensors[tensor.0 as usize].kind {
+            self.graph.parameters[number as usize].place = place;
+        }
+    }
+
+    /// Notes that a call writes its first result into a tensor that was there.
+    pub fn write_in_place(&mut self, call: NodeId, written: TensorId) {
+        self.graph.written.insert(call, written);
     }
 
     /// Opens a layer; what is added until [`Builder::end_layer`] belongs to it.

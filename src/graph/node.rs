@@ -3,6 +3,7 @@
 use std::ops::Range;
 
 use petgraph::graph::{DiGraph, NodeIndex};
+use rustc_hash::FxHashMap;
 use smallvec::SmallVec;
 use smol_str::SmolStr;
 
@@ -107,6 +108,8 @@ pub struct Parameter {
     pub trainable: bool,
     /// How many calls use it.
     pub uses: u32,
+    /// Its place in the order in which the module lists its parameters, and optimizers take them.
+    pub place: u32,
 }
 
 /// A model as a graph of calls.
@@ -128,6 +131,9 @@ pub struct Graph {
     pub layers: Vec<Layer>,
     /// Calls that a run of the model makes more or less often than once.
     pub regions: Vec<Region>,
+    /// Calls that write their first result into a tensor that was there, whose element type it
+    /// keeps, and that tensor.
+    pub written: FxHashMap<NodeId, TensorId>,
     /// Whether the model is in training mode.
     pub training: bool,
     /// Whether attention runs as one fused kernel.

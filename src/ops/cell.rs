@@ -305,35 +305,42 @@ fn infer(call: &Call) -> Result<Outputs, OpError> {
     Ok(outputs)
 }
 
-/// As `_thnn_fused_lstm_cell` and `_thnn_fused_gru_cell` on CUDA: the operands, the gates from
-/// input and state and a workspace; of an LSTM also the new cell state. A plain cell is two
-/// `linear`s and an activation, which keeps its output.
+/// As on CUDA. Both sides are `linear`s, which keep the one factor for the gradient of the other.
+/// A plain cell keeps the output of its activation besides; `_thnn_fused_lstm_cell` and
+/// `_thnn_fused_gru_cell` keep the biases, the gates from input and state and a workspace, of an
+/// LSTM also the cell states.
 fn saved(call: &Call, saved: &mut Saved) {
     let (Ok(sizes), Some(output)) = (Sizes::of(call), call.output()) else {
         return;
     };
-    saved.argument(call, 0);
     let state = sizes.rows.saturating_mul(sizes.hidden);
-    if call.has(1) {
-        saved.argument(call, 1);
-    } else {
+    for (factor, weight) in [(0, sizes.weight), (1, sizes.weight + 1)] {
+        if call.requires_grad(weight) {
+            saved.argument(call, factor);
+        }
+        if call.requires_grad(factor) {
+            saved.argument(call, weight);
+        }
+    }
+    if !call.has(1) {
         // One tensor of zeros serves as both states.
         saved.extra("initial state", state, output.dtype);
-    }
-    if sizes.cell == Cell::Lstm {
-        saved.argument(call, 2);
-    }
-    for position in sizes.weight..call.arguments.len() {
-        saved.argument(call, position);
     }
     let workspace = match sizes.cell {
         Cell::Tanh | Cell::Relu => return saved.output(0),
         Cell::Lstm => {
+            saved.argument(call, 2);
             saved.output(1);
             4
         }
-        Cell::Gru => 5,
+        Cell::Gru => {
+            saved.argument(call, 1);
+            5
+        }
     };
+    for position in sizes.weight + 2..call.arguments.len() {
+        saved.argument(call, position);
+    }
     let gates = state.saturating_mul(sizes.cell.gates());
     saved.extra("input gates", gates, output.dtype);
     saved.extra("hidden gates", gates, output.dtype);
@@ -387,16 +394,16 @@ mod tests {
     fn what_is_kept() {
         check_saved(&[
             (
-                "lstm_cell([2, 32], hidden_size=48)",
-                "input, weight_ih, weight_hh, bias_ih, bias_hh, output1, initial state: 96 float32, input gates: 384 float32, hidden gates: 384 float32, workspace: 384 float32",
+                "lstm_cell([2, 32]!, hidden_size=48)",
+                "input, bias_ih, bias_hh, output1, initial state: 96 float32, input gates: 384 float32, hidden gates: 384 float32, workspace: 384 float32",
             ),
             (
                 "gru_cell([2, 32], hidden_size=48)",
-                "input, weight_ih, weight_hh, bias_ih, bias_hh, initial state: 96 float32, input gates: 288 float32, hidden gates: 288 float32, workspace: 480 float32",
+                "input, weight_ih, bias_ih, bias_hh, initial state: 96 float32, input gates: 288 float32, hidden gates: 288 float32, workspace: 480 float32",
             ),
             (
                 "rnn_cell([2, 32], [2, 48], hidden_size=48, bias=false)",
-                "input, hx, weight_ih, weight_hh, output",
+                "input, weight_ih, hx, weight_hh, output",
             ),
         ]);
         check_intervals(&[(

@@ -109,6 +109,7 @@ pub static OPS: &[Op] = &[
             super::pointwise::operations(call, bounds as u128)
         },
         saved: save_input,
+        gradient: gradient::bounded,
         interval: increasing_exactly,
         ..function("clamp", "input bounded by min and max", |call, x| {
             let x = call.float("min").map_or(x[0], |low| x[0].max(low));

@@ -314,9 +314,11 @@ fn cross_entropy_gradient(call: &Call, gradient: &mut Gradient<'_>) {
     if call.autocast && logits.dtype.is_half() {
         gradient.node(bytes(Dtype::Float32));
         gradient.release("total weight");
+        gradient.release("target");
     }
     gradient.node(bytes(logits.dtype));
     gradient.release("total weight");
+    gradient.release("target");
     if call
         .float("label_smoothing")
         .is_some_and(|share| share > 0.0)
@@ -328,21 +330,23 @@ fn cross_entropy_gradient(call: &Call, gradient: &mut Gradient<'_>) {
 }
 
 /// The output of `log_softmax`, under autocast also the float32 copy of it that `nll_loss` sees,
-/// the target and the sum of weights. Probabilities as targets are multiplied, and smoothing masks
-/// the ignored.
+/// the target and the sum of weights. Probabilities as targets are multiplied, after smoothing has
+/// made them anew; of indices, smoothing masks the ignored, and the mean divides by their number.
 fn cross_entropy_saved(call: &Call, saved: &mut Saved) {
     let (Ok(classes), Ok(dtype)) = (Classes::of(call, true), call.dtype(0)) else {
         return;
     };
+    let smooths = call.float("label_smoothing").unwrap_or(0.0) > 0.0;
     let logits = call.elements(0);
     saved.extra("log probabilities", logits, dtype);
-    saved.argument(call, 1);
     saved.argument(call, 2);
     if classes.probabilities {
-        if call.requires_grad(1) {
-            return;
+        let target = call.dtype(1).unwrap_or(dtype);
+        match smooths {
+            true => saved.extra("smoothed target", logits, target),
+            false => saved.argument(call, 1),
         }
-        if call.has(2) {
+        if call.has(2) && !call.requires_grad(1) {
             saved.extra("weighted target", logits, dtype);
         }
         return;
@@ -354,11 +358,14 @@ fn cross_entropy_saved(call: &Call, saved: &mut Saved) {
     if loss != dtype {
         saved.extra("float32 log probabilities", logits, loss);
     }
+    saved.argument(call, 1);
     saved.extra("total weight", 1, loss);
-    // Only an index that could be a class is masked out of the smoothed part.
-    let masks = call.integer("ignore_index").is_some_and(|index| index >= 0);
-    if masks && call.float("label_smoothing").unwrap_or(0.0) > 0.0 {
+    if smooths {
         saved.extra("ignored", classes.targets.elements(), Dtype::Bool);
+        if Reduction::of(call) == Reduction::Mean {
+            let count = if call.has(2) { loss } else { Dtype::Int64 };
+            saved.extra("count", 1, count);
+        }
     }
 }
 
@@ -492,8 +499,16 @@ mod tests {
                 "target, log probabilities: 2048 float32, total weight: 1 float32",
             ),
             (
-                "cross_entropy([32, 64], int64 [32], label_smoothing=0.1, ignore_index=0)",
-                "target, log probabilities: 2048 float32, total weight: 1 float32, ignored: 32 bool",
+                "cross_entropy([32, 64], int64 [32], label_smoothing=0.1)",
+                "target, log probabilities: 2048 float32, total weight: 1 float32, ignored: 32 bool, count: 1 int64",
+            ),
+            (
+                "cross_entropy([32, 64], int64 [32], [64]!, label_smoothing=0.1, reduction=sum)",
+                "weight, target, log probabilities: 2048 float32, total weight: 1 float32, ignored: 32 bool",
+            ),
+            (
+                "cross_entropy([32, 64], [32, 64]!, label_smoothing=0.1)",
+                "log probabilities: 2048 float32, smoothed target: 2048 float32",
             ),
             (
                 "cross_entropy(bfloat16 [32, 64], int64 [32])",

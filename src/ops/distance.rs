@@ -1,4 +1,4 @@
-//! Directions and distances of vectors: `normalize`, `cosine_similarity`, `cdist`.
+//! Directions and distances of vectors: `normalize`, `weight_norm`, `cosine_similarity`, `cdist`.
 
 use smallvec::smallvec;
 
@@ -7,8 +7,28 @@ use super::pointwise::{
     LIBRARY_ERROR, float_of, keep, operand_moments, operations, range, refuse, save_operands,
 };
 use super::reduce::{DIM, norm_range};
-use super::{AttributeKind, Autocast, Call, Op, OpError, Operand, Outputs, Work};
+use super::{AttributeKind, Autocast, Call, Op, OpError, Operand, Outputs, Saved, Work};
 use crate::tensor::{Interval, Moments, Shape, TensorType};
+
+/// Along the first or the last axis one kernel, `_weight_norm_interface`, which keeps the norms;
+/// else separate ops on the slices as rows, which keep the rows in a copy, the norms, and the
+/// factors `g / norm`.
+fn weight_norm_saved(call: &Call, saved: &mut Saved) {
+    let (Ok(v), Ok(dtype)) = (call.shape(0), call.dtype(0)) else {
+        return;
+    };
+    let norms = call.elements(1);
+    keep(call, saved, 0);
+    keep(call, saved, 1);
+    saved.extra("norm", norms, dtype);
+    let inner = call
+        .axis("dim", v)
+        .is_ok_and(|axis| axis > 0 && axis + 1 < v.rank());
+    if inner {
+        saved.extra("rows", call.elements(0), dtype);
+        saved.extra("factor", norms, dtype);
+    }
+}
 
 const PAIR: &[Operand] = &[operand("x1"), operand("x2")];
 
@@ -83,6 +103,52 @@ pub static OPS: &[Op] = &[
             let x = operand_moments(call, moments, 0)?;
             (position == 0 && call.float("p") == Some(2.0) && x.square() > 0.0).then_some(())?;
             Some(1.0 / (length(call) * x.square()))
+        },
+        ..BASE
+    },
+    Op {
+        name: "weight_norm",
+        summary: "v · g / norm(v), the norm over all axes but one",
+        operands: &[operand("v"), operand("g")],
+        attributes: &[attribute(
+            "dim",
+            AttributeKind::Integer,
+            Default::Integer(0),
+            "the axis whose slices have a norm each",
+        )
+        .or(&["axis"])],
+        infer: |call| {
+            let (v, g) = (call.ty(0)?, call.shape(1)?);
+            let axis = call.axis("dim", &v.shape)?;
+            let sizes = v.shape.sizes().iter().enumerate();
+            let norms: Shape = sizes
+                .map(|(at, &size)| if at == axis { size } else { 1 })
+                .collect();
+            if *g != norms {
+                let message = format!("`g` is {g}, but there is a norm {norms} of {}", v.shape);
+                return Err(OpError::new(message).operands([1, 0]));
+            }
+            Ok(smallvec![v.clone()])
+        },
+        // A square, a sum, a product.
+        work: |call| operations(call, 3),
+        saved: weight_norm_saved,
+        // No element is greater than the norm of its slice; that may be 0.
+        interval: |call, ranges| {
+            let reach = range(ranges, 1).magnitude();
+            Interval::new(-reach, reach)
+                .widened(4.0 * LIBRARY_ERROR)
+                .or_non_finite(call.elements(0) > 0 && range(ranges, 0).contains(0.0))
+        },
+        moments: |call, moments| {
+            let (v, g) = (
+                operand_moments(call, moments, 0)?,
+                operand_moments(call, moments, 1)?,
+            );
+            let length = call.elements(0) as f64 / call.elements(1).max(1) as f64;
+            (v.square() > 0.0).then_some(())?;
+            let mean = g.mean * v.mean / (length * v.square()).sqrt();
+            Some(Moments::new(mean, g.square() / length - mean * mean))
         },
         ..BASE
     },

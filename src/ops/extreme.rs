@@ -14,7 +14,7 @@ pub static OPS: &[Op] = &[
         attributes: PLAIN,
         saved: save_both,
         gradient_gain: one_of_many,
-        gradient: gradient::after_of_input::<1>,
+        gradient: gradient::shared,
         ..extreme("amax", "the greatest element", reduced)
     },
     Op {
@@ -22,7 +22,7 @@ pub static OPS: &[Op] = &[
         attributes: PLAIN,
         saved: save_both,
         gradient_gain: one_of_many,
-        gradient: gradient::after_of_input::<1>,
+        gradient: gradient::shared,
         ..extreme("amin", "the least element", reduced)
     },
     Op {

@@ -17,6 +17,9 @@ use crate::tensor::Dtype;
 pub enum Step {
     /// A tensor of that many bytes, which lives until the node ends.
     Scratch(u64),
+    /// So many of those tensors go now, from that place among them on: an expression ends that
+    /// made them.
+    Drop(usize, usize),
     /// The gradient of the operand at the position becomes a new tensor with these strides.
     Make(usize, Strides),
     /// The gradient of the operand at the position lies in the storage of the incoming gradient of
@@ -24,7 +27,7 @@ pub enum Step {
     Share(usize, usize, Strides),
     /// The node ends, and hands the next one of the same call a new tensor of that many bytes.
     Node(u64),
-    /// What is kept under that name (`Saved::extra`) goes now, not only with the last node.
+    /// What is kept under that name, an operand's or that of `Saved::extra`, goes now, not only with the last node.
     Release(&'static str),
 }
 
@@ -85,6 +88,21 @@ impl<'a> Gradient<'a> {
         if bytes > 0 {
             self.steps.push(Step::Scratch(bytes));
         }
+    }
+
+    /// Of the tensors that would live until the node ends, `count` from place `first` on go now.
+    pub fn drop(&mut self, first: usize, count: usize) {
+        if count > 0 {
+            self.steps.push(Step::Drop(first, count));
+        }
+    }
+
+    /// `count` tensors of the size of the first output that live until the node ends.
+    fn scratches(&mut self, count: usize) -> usize {
+        for _ in 0..count {
+            self.scratch(self.output_bytes());
+        }
+        count
     }
 
     /// A new tensor for the gradient of an operand, in the order of its axes in which the incoming
@@ -152,11 +170,39 @@ impl<'a> Gradient<'a> {
 /// One kernel that makes the gradients of all operands. Of ops that work element by element they
 /// have the size of the output first, and are summed where operands were broadcast.
 pub fn each(call: &Call, gradient: &mut Gradient<'_>) {
-    for position in 0..call.arguments.len() {
-        match call.op.element {
-            Some(_) => gradient.make_summed(position),
-            None => gradient.make(position),
+    each_after(call, gradient, |_, _| 0);
+}
+
+/// The gradients of all operands, one after the other, each after `temporaries`, whose number is
+/// given, go; the sums over axes along which operands were broadcast come last.
+fn each_after(
+    call: &Call,
+    gradient: &mut Gradient<'_>,
+    temporaries: impl Fn(&mut Gradient<'_>, usize) -> usize,
+) {
+    let positions = || (0..call.arguments.len()).filter(|&at| call.requires_grad(at));
+    let summed = |position: usize| {
+        call.op.element.is_some() && call.elements(position) < call.output_elements()
+    };
+    // What waits to be summed stands before the temporaries of the next operand.
+    let mut waiting = 0;
+    for position in positions() {
+        let count = temporaries(gradient, position);
+        match summed(position) {
+            true => {
+                gradient.scratch(gradient.broadcast_bytes(position));
+                gradient.drop(waiting, count);
+                waiting += 1;
+            }
+            false => {
+                gradient.make(position);
+                gradient.drop(waiting, count);
+            }
         }
+    }
+    for position in positions().filter(|&position| summed(position)) {
+        gradient.make(position);
+        gradient.drop(0, 1);
     }
 }
 
@@ -181,26 +227,114 @@ pub fn difference(_: &Call, gradient: &mut Gradient<'_>) {
     gradient.make_summed(1);
 }
 
-/// The gradient of a quotient: g / y, and of the divisor -g · ((x / y) / y).
+/// The gradient of a quotient: first that of the divisor, -g · ((x / y) / y), then g / y. Sums over
+/// axes of broadcast operands come last.
 pub fn quotient(call: &Call, gradient: &mut Gradient<'_>) {
-    gradient.make_summed(0);
-    if call.requires_grad(1) {
-        for _ in 0..3 {
-            gradient.scratch(gradient.output_bytes());
+    let summed = |position| call.elements(position) < call.output_elements();
+    let mut waiting = 0;
+    for (position, count) in [(1, 3), (0, 0)] {
+        if !call.requires_grad(position) {
+            continue;
+        }
+        gradient.scratches(count);
+        match summed(position) {
+            true => gradient.scratch(gradient.broadcast_bytes(position)),
+            false => gradient.make(position),
+        }
+        gradient.drop(0, count);
+        waiting += usize::from(summed(position));
+    }
+    for position in [1, 0].into_iter().filter(|&position| summed(position)) {
+        gradient.make(position);
+        if call.requires_grad(position) && waiting > 0 {
+            gradient.drop(0, 1);
         }
     }
-    gradient.make_summed(1);
 }
 
 /// The gradient of a power: g · (y · x^(y - 1)), and of the exponent g · (x^y · log x).
 pub fn power(call: &Call, gradient: &mut Gradient<'_>) {
     for position in 0..2 {
         if call.requires_grad(position) {
-            gradient.scratch(gradient.output_bytes());
-            gradient.scratch(gradient.output_bytes());
+            // The logarithm of a number is one, too.
+            let numbers = usize::from(position == 1 && call.constant(0).is_some());
+            gradient.scratches(2 - numbers);
         }
         gradient.make_summed(position);
     }
+}
+
+/// The gradient of the greater or lesser: where(x = y, g / 2, g), with zeros where the other one is
+/// taken.
+pub fn chosen(call: &Call, gradient: &mut Gradient<'_>) {
+    let mask = call.output_elements();
+    each_after(call, gradient, |gradient, _| {
+        gradient.scratch(mask);
+        gradient.scratches(1);
+        gradient.scratch(mask);
+        3
+    });
+}
+
+/// The gradient of each operand after `COUNT` tensors of the output's size, which go with it.
+pub fn each_after_own<const COUNT: usize>(call: &Call, gradient: &mut Gradient<'_>) {
+    each_after(call, gradient, |gradient, _| gradient.scratches(COUNT));
+}
+
+/// The gradient of a remainder: that of the divisor -g · trunc(x / y), and the incoming one.
+pub fn remainder(call: &Call, gradient: &mut Gradient<'_>) {
+    if call.requires_grad(1) {
+        gradient.scratches(2);
+    }
+    gradient.make_summed(1);
+    gradient.pass(0);
+}
+
+/// The gradient of bounds: where(min ≤ x ≤ max, g, 0).
+pub fn bounded(call: &Call, gradient: &mut Gradient<'_>) {
+    if call.requires_grad(0) {
+        for bound in ["min", "max"] {
+            if call.is_given(bound) {
+                gradient.scratch(call.elements(0));
+            }
+        }
+        gradient.scratch(4);
+    }
+    gradient.make(0);
+}
+
+/// The gradient of a variance: (2 / (n − c)) · g · (x − mean); of its root with g / 2σ first.
+pub fn spread<const ROOT: bool>(call: &Call, gradient: &mut Gradient<'_>) {
+    if let (true, Ok(input)) = (call.requires_grad(0), call.ty(0)) {
+        let each = gradient.output_bytes();
+        if ROOT {
+            gradient.scratch(each);
+        }
+        gradient.scratch(each);
+        gradient.scratch(input.dtype.bytes_for(input.shape.elements()));
+        gradient.scratch(each);
+    }
+    gradient.make(0);
+}
+
+/// The gradient of a norm: x / ‖x‖, without what is 0 / 0, times g.
+pub fn norm(call: &Call, gradient: &mut Gradient<'_>) {
+    if let (true, Ok(input)) = (call.requires_grad(0), call.ty(0)) {
+        gradient.scratch(input.dtype.bytes_for(input.shape.elements()));
+        gradient.scratch(call.output_elements());
+    }
+    gradient.make(0);
+}
+
+/// The gradient of the greatest or least: shared evenly by all elements that equal it, whose mask
+/// is made and counted.
+pub fn shared(call: &Call, gradient: &mut Gradient<'_>) {
+    if call.requires_grad(0) {
+        gradient.scratch(call.elements(0));
+        gradient.scratch(Dtype::Int64.bytes_for(call.output_elements()));
+        gradient.scratch(gradient.output_bytes());
+    }
+    gradient.make(0);
 }
 
 /// The same elements in the operand's shape: a view where the incoming gradient has strides for
@@ -256,12 +390,10 @@ pub fn padded(call: &Call, gradient: &mut Gradient<'_>) {
     }
 }
 
-/// One kernel after `count` tensors of the output's size that an expression leaves behind.
-pub fn after<const COUNT: u64>(call: &Call, gradient: &mut Gradient<'_>) {
+/// One kernel after `COUNT` tensors of the output's size that an expression leaves behind.
+pub fn after<const COUNT: usize>(call: &Call, gradient: &mut Gradient<'_>) {
     if call.requires_grad(0) {
-        for _ in 0..COUNT {
-            gradient.scratch(gradient.output_bytes());
-        }
+        gradient.scratches(COUNT);
     }
     each(call, gradient);
 }

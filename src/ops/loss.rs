@@ -3,6 +3,8 @@
 //! Losses over classes stand in `cross_entropy`, those with a margin in `margin_loss`.
 
 use super::definition::{Default, attribute, operand, optional};
+use super::gradient::Gradient;
+use super::layout::contiguous_strides;
 use super::pairs::{
     PAIR, counts, finish, infer_pair, magnitude, output_dtype, pair_outputs, pairs, pairs_work,
     save_pair,
@@ -47,6 +49,7 @@ pub static OPS: &[Op] = &[
         work: |call| pairs_work(call, 3),
         // PyTorch writes it as `abs(input − target)`.
         saved: |call, saved| saved.extra("difference", pairs(call), output_dtype(call)),
+        gradient: l1_gradient,
         interval: |call, ranges| reduce(call, ranges, |difference| difference),
         gradient_gain: |call, position, _| loss_gain(call, position, 1.0),
         ..PAIR
@@ -154,6 +157,13 @@ pub static OPS: &[Op] = &[
             saved.argument(call, 2);
             saved.argument(call, 3);
         },
+        // σ(x) − t, in place; with weights of the positive, their product with t and σ(x) besides.
+        gradient: |call, gradient| {
+            for _ in 0..if call.has(3) { 2 } else { 0 } {
+                gradient.scratch(output_dtype(call).bytes_for(pairs(call)));
+            }
+            gradient.make(0);
+        },
         interval: |call, ranges| {
             let (input, target) = (range(ranges, 0), range(ranges, 1));
             if target.low < 0.0 || target.high > 1.0 {
@@ -196,8 +206,20 @@ pub static OPS: &[Op] = &[
         ],
         work: |call| pairs_work(call, 5),
         saved: |call, saved| match call.boolean("log_target") {
-            true => saved.extra("target", call.elements(1), output_dtype(call)),
-            false => saved.argument(call, 1),
+            // exp(target) · (target − input)
+            true => {
+                saved.extra("target", call.elements(1), output_dtype(call));
+                if call.requires_grad(1) {
+                    saved.extra("difference", call.elements(1), output_dtype(call));
+                }
+            }
+            // target · log target − target · input
+            false => {
+                saved.argument(call, 1);
+                if call.requires_grad(1) {
+                    saved.argument(call, 0);
+                }
+            }
         },
         interval: |call, ranges| {
             let (input, target) = (range(ranges, 0), range(ranges, 1));
@@ -366,6 +388,25 @@ fn loss_gain(call: &Call, position: usize, square: f64) -> Option<f64> {
         _ => count as f64 / call.elements(position).max(1) as f64,
     };
     Some(square * Reduction::of(call).factor(count, batch).powi(2) * repeats)
+}
+
+/// The gradient of a mean of magnitudes: the incoming one for each element, times the sign of the
+/// difference, and its negative for the target.
+fn l1_gradient(call: &Call, gradient: &mut Gradient<'_>) {
+    let bytes = output_dtype(call).bytes_for(pairs(call));
+    if Reduction::of(call) == Reduction::Mean {
+        gradient.node(bytes);
+    }
+    gradient.scratch(bytes);
+    gradient.node(bytes);
+    gradient.release("difference");
+    match call.shape(0) {
+        Ok(shape) if shape.elements() == pairs(call) => {
+            gradient.share(0, 0, contiguous_strides(shape.sizes()));
+        }
+        _ => gradient.make(0),
+    }
+    gradient.make(1);
 }
 
 #[cfg(test)]

@@ -4,7 +4,7 @@
 //! what rearranges images in `image`.
 
 use super::definition::{BASE, Default, Infer, attribute, no_work, same_interval, same_moments};
-use super::pointwise::{broadcast_factor, operations, range};
+use super::pointwise::{broadcast_factor, keep, operations, range};
 use super::shape::{like, list};
 use super::slicing::diagonal_length;
 use super::{Attribute, AttributeKind, Call, Op, OpError, Outputs};
@@ -106,6 +106,12 @@ pub static OPS: &[Op] = &[
                 (share, moments.first().copied().flatten()?),
                 (1.0 - share, value),
             ]))
+        },
+        // The kernels of these modes have the shape of the gradient from what they padded.
+        saved: |call, saved| {
+            if matches!(call.text("mode").as_deref(), Some("reflect" | "replicate")) {
+                keep(call, saved, 0);
+            }
         },
         // The constant border takes its gradients with it.
         gradient_gain: |call, position, _| (position == 0 && is_constant(call)).then_some(1.0),

@@ -4,6 +4,7 @@ use smallvec::smallvec;
 
 use super::definition::{Default, Infer, attribute, operand, unit_gain};
 use super::extreme::{ONE_DIM, refuse_empty, save_indices, value_and_index};
+use super::gradient;
 use super::pointwise::{LIBRARY_ERROR, operand_moments, range, refuse};
 use super::reduce::{KEEPDIM, operations, reduction, save_both};
 use super::{Attribute, AttributeKind, Autocast, Call, Op, OpError, Outputs, Work};
@@ -53,6 +54,7 @@ pub static OPS: &[Op] = &[
         },
         // Each element takes the gradients of all behind it: half of them on average.
         gradient_gain: |call, position, _| (position == 0).then(|| (length(call) + 1.0) / 2.0),
+        gradient: gradient::after_of_input::<2>,
         ..reduction("cumsum", "running sums; of integers in int64", running)
     },
     Op {

@@ -110,7 +110,7 @@ pub static OPS: &[Op] = &[
             let gain = 4.0 * variance * scale * scale * free / count(call);
             (position == 0).then_some(gain)
         },
-        gradient: gradient::after_of_input::<1>,
+        gradient: gradient::spread::<false>,
         ..reduction(
             "var",
             "the variance, with Bessel's correction",
@@ -137,7 +137,7 @@ pub static OPS: &[Op] = &[
             let (_, scale, _) = spread(call, moments)?;
             (position == 0).then(|| scale / count(call))
         },
-        gradient: gradient::after_of_input::<1>,
+        gradient: gradient::spread::<true>,
         ..reduction(
             "std",
             "the standard deviation, with Bessel's correction",
@@ -192,7 +192,7 @@ pub static OPS: &[Op] = &[
         gradient_gain: |call, position, _| {
             (position == 0 && order(call) == 2.0).then(|| 1.0 / count(call))
         },
-        gradient: gradient::after_of_input::<1>,
+        gradient: gradient::norm,
         ..reduction(
             "norm",
             "(Σ|x|ᵖ)^(1/p); the greatest magnitude for p = inf",
@@ -220,7 +220,7 @@ pub static OPS: &[Op] = &[
             let (x, count) = (operand_moments(call, moments, 0)?, count(call));
             (position == 0).then(|| (x.variance.exp() / (count * count)).min(1.0 / count))
         },
-        gradient: gradient::after_of_input::<1>,
+        gradient: gradient::after_of_input::<2>,
         ..reduction(
             "logsumexp",
             "log(Σ exp(x)), without overflow",

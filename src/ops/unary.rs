@@ -77,6 +77,7 @@ pub static OPS: &[Op] = &[
     Op {
         saved: save_output,
         interval: positive,
+        gradient: gradient::after::<1>,
         ..function("exp2", "2 to the power of input", |_, x| x[0].exp2())
     },
     Op {
@@ -99,10 +100,12 @@ pub static OPS: &[Op] = &[
     },
     Op {
         interval: |call, ranges| logarithm(call, ranges, 0.0),
+        gradient: gradient::after::<1>,
         ..kept32("log2", "logarithm to base 2", |_, x| x[0].log2())
     },
     Op {
         interval: |call, ranges| logarithm(call, ranges, 0.0),
+        gradient: gradient::after::<1>,
         ..kept32("log10", "logarithm to base 10", |_, x| x[0].log10())
     },
     Op {
@@ -174,11 +177,13 @@ pub static OPS: &[Op] = &[
             stays(moments, |x| x.abs() < FRAC_PI_2).then_some(())?;
             normal_gain(call, position, moments)
         },
+        gradient: gradient::after::<2>,
         ..kept32("tan", "tangent", |_, x| x[0].tan())
     },
     Op {
         aliases: &["arcsin"],
         interval: |call, ranges| unit_domain(range(ranges, 0), |x| increasing(call, &[x])),
+        gradient: gradient::after::<4>,
         ..kept32("asin", "inverse sine", |_, x| x[0].asin())
     },
     Op {
@@ -186,23 +191,30 @@ pub static OPS: &[Op] = &[
         interval: |call, ranges| {
             unit_domain(range(ranges, 0), |x| increasing(call, &[x])).clamped(0.0, 3.2)
         },
+        gradient: gradient::after::<5>,
         ..kept32("acos", "inverse cosine", |_, x| x[0].acos())
     },
     Op {
         aliases: &["arctan"],
+        gradient: gradient::after::<2>,
         ..kept("atan", "inverse tangent", |_, x| x[0].atan())
     },
-    kept32("sinh", "hyperbolic sine", |_, x| x[0].sinh()),
+    Op {
+        gradient: gradient::after::<1>,
+        ..kept32("sinh", "hyperbolic sine", |_, x| x[0].sinh())
+    },
     Op {
         interval: |_, ranges| {
             even(range(ranges, 0), f64::cosh)
                 .widened(LIBRARY_ERROR)
                 .clamped(1.0, f64::INFINITY)
         },
+        gradient: gradient::after::<1>,
         ..kept32("cosh", "hyperbolic cosine", |_, x| x[0].cosh())
     },
     Op {
         aliases: &["arcsinh"],
+        gradient: gradient::after::<3>,
         ..kept("asinh", "inverse hyperbolic sine", |_, x| x[0].asinh())
     },
     Op {
@@ -213,6 +225,7 @@ pub static OPS: &[Op] = &[
                 .clamped(0.0, f64::INFINITY)
                 .or_non_finite(x.low < 1.0)
         },
+        gradient: gradient::after::<3>,
         ..kept("acosh", "inverse hyperbolic cosine", |_, x| x[0].acosh())
     },
     Op {
@@ -222,14 +235,17 @@ pub static OPS: &[Op] = &[
             let touches = x.low <= -1.0 || x.high >= 1.0;
             increasing(call, &[x.clamped(-1.0, 1.0)]).or_non_finite(touches)
         },
+        gradient: gradient::after::<3>,
         ..kept("atanh", "inverse hyperbolic tangent", |_, x| x[0].atanh())
     },
     Op {
         interval: |call, ranges| increasing(call, ranges).widened(1e-14).clamped(-1.0, 1.0),
+        gradient: gradient::after::<4>,
         ..kept("erf", "error function", |_, x| gaussian::erf(x[0]))
     },
     Op {
         interval: |call, ranges| increasing(call, ranges).widened(1e-12).clamped(0.0, 2.0),
+        gradient: gradient::after::<4>,
         ..kept("erfc", "1 - erf(input), exact where it is small", |_, x| {
             gaussian::erfc(x[0])
         })
@@ -242,6 +258,7 @@ pub static OPS: &[Op] = &[
                 .widened(1e-12)
                 .or_non_finite(touches)
         },
+        gradient: gradient::after::<4>,
         ..kept32("erfinv", "inverse of the error function", |_, x| {
             gaussian::erfinv(x[0])
         })
@@ -251,6 +268,7 @@ pub static OPS: &[Op] = &[
         // The poles at 0 and below leave no moments.
         moments: |_, _| None,
         gradient_gain: |_, _, _| None,
+        gradient: gradient::after::<1>,
         ..kept(
             "lgamma",
             "natural logarithm of the magnitude of the gamma function",

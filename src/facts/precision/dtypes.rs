@@ -36,37 +36,86 @@ impl NodeDtypes {
         if result.lower.is_none() {
             return result;
         }
-        result.dtypes = graph.types.iter().map(|ty| ty.dtype).collect();
+        result.dtypes = NodeDtypes::stated(graph).dtypes;
+        result.follow(graph);
+        result
+    }
+
+    /// The types that a graph states, to be changed and followed.
+    pub(super) fn stated(graph: &Graph) -> NodeDtypes {
+        NodeDtypes {
+            dtypes: graph.types.iter().map(|ty| ty.dtype).collect(),
+            ..NodeDtypes::default()
+        }
+    }
+
+    /// Gives a tensor that no op makes another type.
+    pub(super) fn set(&mut self, id: TensorId, dtype: Dtype) {
+        if let Some(place) = self.dtypes.get_mut(id.0 as usize) {
+            *place = dtype;
+        }
+    }
+
+    /// Lets the types of all that ops make follow from those of their operands.
+    pub(super) fn follow(&mut self, graph: &Graph) {
         let followed = followed(graph);
-        for (_, node) in graph.nodes() {
+        for (number, node) in graph.nodes() {
             if !graph.is_known(node) {
                 continue;
             }
             if let Some(&other) = followed.get(&node.first_output) {
-                let dtype = result.tensor(graph, other);
-                result.dtypes[node.first_output.0 as usize] = dtype;
+                let dtype = self.tensor(graph, other);
+                self.dtypes[node.first_output.0 as usize] = dtype;
                 continue;
             }
             // Where the operands are what lowering saw, so are the outputs.
             let differs = (0..node.arguments.len()).any(|position| {
                 let id = node.arguments[position];
-                id.is_present() && result.operand(graph, node, position) != graph.ty(id).dtype
+                id.is_present() && self.operand(graph, node, position) != graph.ty(id).dtype
             });
             if !differs {
                 continue;
             }
-            let outputs = result.with_operands(graph, node, &[], |_| None, node.op.infer);
-            // What ran in one type runs in another; if an op disagrees, its types stay.
-            let Ok(outputs) = outputs else { continue };
-            let widens = node.op.autocast == Autocast::Float32Result;
+            let outputs = self.with_operands(graph, node, &[], |_| None, node.op.infer);
+            // What ran in one type runs in another; if an op disagrees, its types stay. Those that
+            // another program states follow the operands if they did so there.
+            let Ok(outputs) = outputs else {
+                if node.op.autocast == Autocast::Keep {
+                    self.follow_operands(graph, node);
+                }
+                continue;
+            };
+            let widens = self.lower.is_some() && node.op.autocast == Autocast::Float32Result;
             for (id, ty) in node.outputs().zip(outputs) {
-                result.dtypes[id.0 as usize] = match widens && ty.dtype.is_half() {
+                self.dtypes[id.0 as usize] = match widens && ty.dtype.is_half() {
                     true => Dtype::Float32,
                     false => ty.dtype,
                 };
             }
+            // What is written into a tensor takes its type: `x += y`.
+            if let Some(&written) = graph.written.get(&number) {
+                let dtype = self.tensor(graph, written);
+                self.dtypes[node.first_output.0 as usize] = dtype;
+            }
         }
-        result
+    }
+
+    fn follow_operands(&mut self, graph: &Graph, node: &Node) {
+        let floats = |dtype: &Dtype| dtype.is_float() && !dtype.is_complex();
+        let operands = node.arguments.iter().filter(|id| id.is_present());
+        let (mut was, mut is): (Option<Dtype>, Option<Dtype>) = (None, None);
+        for &id in operands {
+            let (before, now) = (graph.ty(id).dtype, self.tensor(graph, id));
+            if floats(&before) && graph.constant(id).is_none() {
+                was = Some(was.map_or(before, |other| other.promote(before)));
+                is = Some(is.map_or(now, |other| other.promote(now)));
+            }
+        }
+        for id in node.outputs() {
+            if let (true, Some(is)) = (Some(graph.ty(id).dtype) == was, is) {
+                self.dtypes[id.0 as usize] = is;
+            }
+        }
     }
 
     /// The type of autocast, if the model runs under it.
@@ -89,7 +138,8 @@ impl NodeDtypes {
     /// Whether autocast casts a tensor at all.
     fn is_eligible(&self, graph: &Graph, id: TensorId) -> bool {
         let dtype = self.tensor(graph, id);
-        dtype.is_float() && dtype != Dtype::Float64 && graph.constant(id).is_none()
+        let real = dtype.is_float() && !dtype.is_complex();
+        real && dtype != Dtype::Float64 && graph.constant(id).is_none()
     }
 
     /// The type of an operand as the op sees it, after autocast's cast. The position must not be

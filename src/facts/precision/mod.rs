@@ -6,6 +6,8 @@
 mod dtypes;
 mod followed;
 mod policy;
+mod recast;
 
 pub use dtypes::NodeDtypes;
 pub use policy::{Chosen, Policy};
+pub use recast::recast;

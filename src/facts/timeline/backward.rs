@@ -51,11 +51,17 @@ impl<R: Recorder> Step<'_, R> {
         for handle in std::mem::take(&mut self.seeds) {
             self.heap.release(handle);
         }
-        self.release_outputs();
     }
 
-    /// The outputs of the model, which the caller holds to the end.
+    /// Gives up the outputs of the model, which the caller holds to the end.
     pub(super) fn release_outputs(&mut self) {
+        for handle in self.take_outputs() {
+            self.heap.release(handle);
+        }
+    }
+
+    /// The storages of the outputs of the model.
+    pub(super) fn take_outputs(&mut self) -> Vec<Handle> {
         let graph = self.of.graph;
         let mut roots: Vec<TensorId> = graph
             .outputs
@@ -66,11 +72,10 @@ impl<R: Recorder> Step<'_, R> {
             .collect();
         roots.sort_unstable();
         roots.dedup();
-        for root in roots {
-            if let Some(handle) = self.storages[root.0 as usize].take() {
-                self.heap.release(handle);
-            }
-        }
+        roots
+            .into_iter()
+            .filter_map(|root| self.storages[root.0 as usize].take())
+            .collect()
     }
 
     fn count_uses(&mut self) {
@@ -156,6 +161,13 @@ impl<R: Recorder> Step<'_, R> {
             match part {
                 Part::Scratch(bytes) => {
                     scratch.push(self.heap.allocate(bytes, MemoryKind::Temporaries));
+                }
+                Part::Drop(first, count) => {
+                    let first = first.min(scratch.len());
+                    let end = (first + count).min(scratch.len());
+                    for handle in scratch.drain(first..end) {
+                        self.heap.release(handle);
+                    }
                 }
                 Part::Make(position, strides) => {
                     let tensor = node.arguments[position];

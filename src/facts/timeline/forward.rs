@@ -140,11 +140,12 @@ impl<R: Recorder> Step<'_, R> {
                 (None, Some(&tensor)) => self.storage(tensor),
                 (None, None) => None,
             };
-            held.extend(handle.map(|handle| self.hold(handle)));
+            let name = node.op.operand_name(position);
+            held.extend(handle.map(|handle| self.hold(handle, name)));
         }
         for &position in &asked.outputs {
             let handle = node.outputs().nth(position).and_then(|id| self.storage(id));
-            held.extend(handle.map(|handle| self.hold(handle)));
+            held.extend(handle.map(|handle| self.hold(handle, "")));
         }
         casts
             .into_iter()
@@ -152,9 +153,9 @@ impl<R: Recorder> Step<'_, R> {
         self.held[id.0 as usize].append(&mut held);
     }
 
-    fn hold(&mut self, handle: Handle) -> Held {
+    fn hold(&mut self, handle: Handle, name: &'static str) -> Held {
         let handle = self.heap.retain(handle);
-        Held { handle, name: "" }
+        Held { handle, name }
     }
 
     pub(super) fn storage(&self, tensor: TensorId) -> Option<Handle> {

@@ -20,6 +20,7 @@ mod update;
 
 pub use heap::{Allocation, Heap, Moment, Phase, Recorder};
 pub use peak::{Peak, PeakOwner};
+pub(super) use reach::{begins, reached};
 pub use recorder::{Event, Events, Highest, Living, PHASES, Parts, Sample, Samples};
 pub use step::{Inputs, run};
 pub use update::Update;

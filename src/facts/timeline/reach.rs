@@ -3,7 +3,7 @@
 use crate::graph::{Graph, LayerId, NodeId, TensorId};
 
 /// The outputs that gradients begin with: the loss, or where none is a single number, all of them.
-pub(super) fn begins(graph: &Graph) -> Vec<TensorId> {
+pub(in crate::facts) fn begins(graph: &Graph) -> Vec<TensorId> {
     let is_single = |id: &TensorId| graph.ty(*id).shape.elements() == 1;
     let mut begins: Vec<TensorId> = Vec::new();
     for &id in graph.outputs.iter().filter(|id| id.is_present()) {
@@ -18,7 +18,7 @@ pub(super) fn begins(graph: &Graph) -> Vec<TensorId> {
 }
 
 /// Which nodes gradients flow to from these outputs. `O(nodes + operands)`.
-pub(super) fn reached(graph: &Graph, begins: &[TensorId]) -> Vec<bool> {
+pub(in crate::facts) fn reached(graph: &Graph, begins: &[TensorId]) -> Vec<bool> {
     let mut reached = vec![false; graph.dag.node_count()];
     for &tensor in begins {
         if let Some(node) = graph.producer(tensor) {

@@ -35,7 +35,7 @@ pub struct Inputs<'a> {
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Held {
     pub handle: Handle,
-    /// The name of what is neither operand nor output.
+    /// The name of the operand, or of what is neither operand nor output.
     pub name: &'static str,
 }
 
@@ -91,11 +91,16 @@ pub fn run<R: Recorder>(of: Inputs<'_>, recorder: R) -> R {
     if of.graph.training {
         let micro_batches = of.run.train.grad_accumulation.or(1).clamp(1, 2);
         for _ in 0..micro_batches {
+            // A variable keeps the last outputs until the next ones are there.
+            let last = step.take_outputs();
             step.forward_pass();
+            last.into_iter()
+                .for_each(|handle| step.heap.release(handle));
             step.backward_pass();
         }
         step.optimizer();
         step.zero_grad();
+        step.release_outputs();
     } else {
         step.forward_pass();
         step.release_outputs();
@@ -171,6 +176,7 @@ impl<'a, R: Recorder> Step<'a, R> {
         let Inputs {
             graph, run, policy, ..
         } = self.of;
+        let with_gradient = self.parameters_with_gradient();
         for (number, parameter) in graph.parameters.iter().enumerate() {
             self.heap.now.parameter = Some(number as u32);
             let ty = graph.ty(parameter.tensor);
@@ -198,6 +204,10 @@ impl<'a, R: Recorder> Step<'a, R> {
                 true => ty.dtype,
                 false => policy.optimizer.value,
             };
+            // What has no gradient has no state, either: both are made by the first update.
+            if !with_gradient[number] {
+                continue;
+            }
             let bytes = state_bytes(&run.train.optimizer, &ty.shape, dtype);
             if bytes > 0 {
                 let handle = self.heap.allocate(bytes, MemoryKind::Optimizer);
@@ -213,6 +223,21 @@ impl<'a, R: Recorder> Step<'a, R> {
         }
     }
 
+    /// Which parameters a call uses that the loss hands a gradient.
+    fn parameters_with_gradient(&self) -> Vec<bool> {
+        let graph = self.of.graph;
+        let mut found = vec![false; graph.parameters.len()];
+        for (id, node) in graph.nodes() {
+            if self.runs(id) && self.has_gradient(id) {
+                let numbers = node.arguments.iter().filter(|id| id.is_present());
+                for number in numbers.filter_map(|&tensor| self.parameter(tensor)) {
+                    found[number as usize] = true;
+                }
+            }
+        }
+        found
+    }
+
     /// The update of all parameters, one by one or as one list.
     fn optimizer(&mut self) {
         self.at(Phase::Optimizer, None);
@@ -220,7 +245,10 @@ impl<'a, R: Recorder> Step<'a, R> {
         let update = Update::of(&self.of.run.train.optimizer);
         let mut early: Vec<Handle> = Vec::new();
         let mut late: Vec<Handle> = Vec::new();
-        for (number, parameter) in graph.parameters.iter().enumerate() {
+        let mut order: Vec<usize> = (0..graph.parameters.len()).collect();
+        order.sort_by_key(|&number| graph.parameters[number].place);
+        for number in order {
+            let parameter = &graph.parameters[number];
             if !parameter.trainable || self.gradients[number].is_none() {
                 continue;
             }

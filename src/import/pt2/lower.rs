@@ -17,7 +17,7 @@ use super::symbols::Symbols;
 use super::tied::{Candidate, tied};
 use super::tracer::Tracer;
 use super::types::{declared, repeats, type_of};
-use crate::graph::{Builder, DefinitionId, Limits, Made, TensorId};
+use crate::graph::{Builder, DefinitionId, Limits, Made, NodeId, TensorId};
 use crate::import::{Agreement, ImportError, Imported};
 use crate::lower::Model;
 use crate::ops::foreign::OPAQUE;
@@ -136,6 +136,8 @@ struct Pending<'a> {
     ty: TensorType,
     buffer: bool,
     trainable: bool,
+    /// Its place among all parameters and buffers of the module.
+    place: u32,
 }
 
 /// The state of one walk over a program.
@@ -188,6 +190,7 @@ impl<'a> Lowering<'a, '_> {
                     ty,
                     buffer,
                     trainable: meta.requires_grad,
+                    place: parameters.len() as u32,
                 };
                 parameters.push((name.name.as_str(), pending));
             } else if let Some(constant) = &spec.tensor_constant {
@@ -259,8 +262,11 @@ impl<'a> Lowering<'a, '_> {
         // The file may hold the weights, but not how they were drawn.
         let init = Init::Unknown;
         let ty = pending.ty.clone();
-        self.builder
-            .parameter(name, layer, ty, init, pending.buffer, pending.trainable)
+        let id = self
+            .builder
+            .parameter(name, layer, ty, init, pending.buffer, pending.trainable);
+        self.builder.list_parameter(id, pending.place);
+        id
     }
 
     pub(super) fn tensor(&mut self, name: Scoped<'a>) -> Result<TensorId, ImportError> {
@@ -307,6 +313,7 @@ impl<'a> Lowering<'a, '_> {
             .iter()
             .map(|name| self.stated(graph, &name.name))
             .collect();
+        let calls = self.builder.graph().node_ids().len();
         let made = match stated {
             Some(stated) => self.apply(call.node, &arguments, &stated)?,
             // Sizes that only running the program would tell.
@@ -335,6 +342,12 @@ impl<'a> Lowering<'a, '_> {
             false => None,
         });
         if let Some(Argument::Tensor(written)) = written.map(|input| &input.arg) {
+            if let (true, Some(&old)) = (
+                calls < nodes,
+                self.tensors.get(&(call.scope, &written.name)),
+            ) {
+                self.builder.write_in_place(NodeId(nodes as u32 - 1), old);
+            }
             self.overwrite((call.scope, &written.name), at, made[0]);
         }
         Ok(made)

@@ -20,7 +20,9 @@ pub(super) fn find_rewritten(name: &str) -> Option<Special> {
         "linalg_matrix_power" | "matrix_power" => power,
         "embedding_bag" | "_embedding_bag" | "_embedding_bag_forward_only" => bag,
         "exponential" | "cauchy" | "geometric" | "log_normal" => draw,
+        "pairwise_distance" => pairwise_distance,
         "scatter_reduce" => scatter_reduce,
+        "fft_fftn" | "fft_ifftn" | "fft_rfftn" | "fft_irfftn" => transform,
         "_grouped_mm" | "grouped_mm" | "grouped_mm_fallback" => grouped,
         _ => return None,
     })
@@ -74,22 +76,20 @@ fn cell(context: &mut Context<'_, '_>) -> Option<Made> {
     context.apply(op, &operands, &attributes)
 }
 
-/// `v · g / ‖v‖`, the norm of all axes but one.
+/// `v · g / ‖v‖`, the norm of all axes but one; the second output is the norm.
 fn weight_norm(context: &mut Context<'_, '_>) -> Option<Made> {
     let (v, g) = (
         context.arguments.tensor("v")?,
         context.arguments.tensor("g")?,
     );
-    let rank = context.builder.graph().ty(v).shape.rank() as i64;
     let kept = context.arguments.integer("dim").unwrap_or(0);
-    let kept = if kept < 0 { kept + rank } else { kept };
-    let axes: Vec<i64> = (0..rank).filter(|&axis| axis != kept).collect();
-    let over = [("dim", axes.into()), ("keepdim", true.into())];
-    let norm = *context.apply("norm", &[v], &over)?.first()?;
-    let scale = *context.apply("div", &[g, norm], &[])?.first()?;
-    let mut made = context.apply("mul", &[v, scale], &[])?;
+    let mut made = context.apply("weight_norm", &[v, g], &[("dim", kept.into())])?;
     if context.stated.len() > 1 {
-        made.push(norm);
+        let rank = context.builder.graph().ty(v).shape.rank() as i64;
+        let kept = if kept < 0 { kept + rank } else { kept };
+        let axes: Vec<i64> = (0..rank).filter(|&axis| axis != kept).collect();
+        let over = [("dim", axes.into()), ("keepdim", true.into())];
+        made.extend(context.apply("norm", &[v], &over)?);
     }
     Some(made)
 }
@@ -234,13 +234,63 @@ fn draw(context: &mut Context<'_, '_>) -> Option<Made> {
 fn scatter_reduce(context: &mut Context<'_, '_>) -> Option<Made> {
     let arguments = context.arguments;
     let (this, source) = (context.this()?, arguments.tensor("src")?);
-    if *arguments.get("reduce") != Value::Text("sum".to_owned()) {
-        return context.apply("overwritten", &[this, source], &[]);
+    let Value::Text(reduce) = arguments.get("reduce") else {
+        return None;
+    };
+    let attributes = [
+        ("dim", arguments.integer("dim")?.into()),
+        ("reduce", AttributeValue::Text(reduce.as_str().into())),
+    ];
+    let operands = [this, arguments.tensor("index")?, source];
+    context.apply("scatter_reduce", &operands, &attributes)
+}
+
+/// The norm of `x1 − x2 + eps` along the last axis.
+fn pairwise_distance(context: &mut Context<'_, '_>) -> Option<Made> {
+    let arguments = context.arguments;
+    let operands = [arguments.tensor("x1")?, arguments.tensor("x2")?];
+    let difference = *context.apply("sub", &operands, &[])?.first()?;
+    let eps = Value::Float(arguments.number("eps").unwrap_or(1e-6));
+    let eps = eps.operand(context.builder)?;
+    let shifted = *context.apply("add", &[difference, eps], &[])?.first()?;
+    let attributes = [
+        ("p", arguments.number("p").unwrap_or(2.0).into()),
+        ("dim", AttributeValue::from(vec![-1])),
+        (
+            "keepdim",
+            arguments.boolean("keepdim").unwrap_or(false).into(),
+        ),
+    ];
+    context.apply("norm", &[shifted], &attributes)
+}
+
+/// A Fourier transform over any axes: all, or as many of the last as lengths are given.
+fn transform(context: &mut Context<'_, '_>) -> Option<Made> {
+    let arguments = context.arguments;
+    let op = match context.target.name {
+        "fft_fftn" => "fft2",
+        "fft_ifftn" => "ifft2",
+        "fft_rfftn" => "rfft2",
+        _ => "irfft2",
+    };
+    let this = context.this()?;
+    let rank = context.builder.graph().ty(this).shape.rank();
+    let lengths = arguments.integers("s");
+    let axes: Vec<i64> = match arguments.integers("dim") {
+        Some(axes) => axes.to_vec(),
+        None => {
+            let count = lengths.map_or(rank, <[i64]>::len) as i64;
+            (-count..0).collect()
+        }
+    };
+    let mut attributes = vec![("dim", AttributeValue::from(axes))];
+    if let Some(lengths) = lengths {
+        attributes.push(("s", lengths.to_vec().into()));
     }
-    let index = arguments.tensor("index")?;
-    let dim = arguments.integer("dim")?;
-    let operands = [this, index, source];
-    context.apply("scatter_add", &operands, &[("dim", dim.into())])
+    if let Value::Text(norm) = arguments.get("norm") {
+        attributes.push(("norm", AttributeValue::Text(norm.as_str().into())));
+    }
+    context.apply(op, &[this], &attributes)
 }
 
 /// Rows times the matrix of their group.

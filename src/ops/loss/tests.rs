@@ -55,7 +55,12 @@ fn what_is_kept() {
         ("mse_loss([2, 16], [2, 16])", "input, target"),
         ("l1_loss([2, 16], [2, 16])", "difference: 32 float32"),
         ("bce_with_logits([2, 16], [2, 16])", "input, target"),
-        ("kl_div([2, 5], [2, 5])", "target"),
+        ("kl_div([2, 5], [2, 5])", "target, input"),
+        ("kl_div([2, 5], [2, 5]!)", "target"),
+        (
+            "kl_div([2, 5], [2, 5], log_target=true)",
+            "target: 10 float32, difference: 10 float32",
+        ),
         (
             "poisson_nll_loss([2, 5], [2, 5])",
             "target, rate: 10 float32",

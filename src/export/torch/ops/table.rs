@@ -181,6 +181,7 @@ pub static ROWS: &[Row] = &[
     with("group_norm", f::group_norm),
     function("local_response_norm", "F.local_response_norm"),
     function("normalize", "F.normalize"),
+    function("weight_norm", "torch._weight_norm"),
     with("dropout", f::dropout),
     with("dropout1d", f::dropout),
     with("dropout2d", f::dropout),
