@@ -48,6 +48,13 @@ pub(super) fn last(vocab: u64) -> i64 {
     i64::try_from(vocab).unwrap_or(i64::MAX) - 1
 }
 
+/// The number of a token that a formula needs: as said if it is one of the vocabulary, else the
+/// usual one, or the last that there is.
+pub(super) fn inside(token: Option<i64>, vocab: u64, usual: i64) -> i64 {
+    let known = token.filter(|token| (0..=last(vocab)).contains(token));
+    known.unwrap_or(usual.min(last(vocab)))
+}
+
 /// The loss of predicting the next token: of the layer `logits`, whose place `i` is held to the
 /// label of place `i + 1`.
 pub(super) fn next_token_loss(spec: &mut SpecText, vocab: u64) {
@@ -95,8 +102,13 @@ pub(super) fn spans(spec: &mut SpecText, seq: u64, std: f64) {
 
 /// The number of classes of a configuration.
 pub(super) fn classes(config: &mut Config) -> u64 {
+    classes_or(config, 2)
+}
+
+/// The same where a class of Transformers has another number unless something is said.
+pub(super) fn classes_or(config: &mut Config, usual: u64) -> u64 {
     match config.entries("id2label") {
-        Some(0) | None => config.size(&["num_labels"], 2),
+        Some(0) | None => config.size(&["num_labels"], usual),
         Some(classes) => classes,
     }
 }

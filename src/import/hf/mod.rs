@@ -7,6 +7,8 @@
 //!
 //! A family is one file with its entries of [`ModelType`]. Weights are never read.
 
+mod albert;
+mod bart;
 mod bert;
 mod bloom;
 mod config;
@@ -28,10 +30,12 @@ mod opt;
 mod parts;
 mod phi;
 mod rope;
+mod seq2seq;
 mod t5;
 mod task;
 mod text;
 mod vit;
+mod whisper;
 
 pub use task::Task;
 
@@ -124,6 +128,8 @@ fn head_comment(choice: &Choice) -> String {
 
 /// All families. Each file of a family has one line here.
 const FAMILIES: &[&[ModelType]] = &[
+    albert::TYPES,
+    bart::TYPES,
     bert::TYPES,
     bloom::TYPES,
     distilbert::TYPES,
@@ -139,6 +145,7 @@ const FAMILIES: &[&[ModelType]] = &[
     phi::TYPES,
     t5::TYPES,
     vit::TYPES,
+    whisper::TYPES,
 ];
 
 /// The names of all types that are known, sorted.

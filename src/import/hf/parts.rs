@@ -125,6 +125,11 @@ pub(super) fn linear(name: &str, outputs: &str, bias: bool, std: f64) -> Layer {
         .set("init_std", std)
 }
 
+/// A parameter that a class of Transformers has and reads in no case, for that reason.
+pub(super) fn unread(tensor: Tensor, reason: &str) -> Tensor {
+    tensor.note(format!("plimsoll: allow(spec/unused-parameter) {reason}"))
+}
+
 /// A layer norm.
 pub(super) fn layer_norm(name: &str, eps: f64) -> Layer {
     op(name, "layer_norm").set("eps", eps)

@@ -213,6 +213,7 @@ impl Layer {
 /// A tensor that the model is given, or owns beside its layers.
 #[derive(Debug, Clone)]
 pub(super) struct Tensor {
+    note: Option<String>,
     name: String,
     shape: Value,
     keys: Vec<(&'static str, Value)>,
@@ -226,6 +227,7 @@ impl Tensor {
             Err(_) => Value::Text((*size).to_owned()),
         });
         Tensor {
+            note: None,
             name: name.to_owned(),
             shape: Value::List(sizes.collect()),
             keys: Vec::new(),
@@ -242,6 +244,12 @@ impl Tensor {
     /// Adds a key.
     pub fn set(mut self, key: &'static str, value: impl Into<Value>) -> Tensor {
         self.keys.push((key, value.into()));
+        self
+    }
+
+    /// Adds a comment above, where the tensor is the model's own.
+    pub fn note(mut self, note: impl Into<String>) -> Tensor {
+        self.note = Some(note.into());
         self
     }
 
@@ -445,6 +453,7 @@ impl SpecText {
             }
             let _ = write!(out, "\n[{title}]\n");
             for tensor in tensors {
+                comment(tensor.note.as_deref(), "", &mut out);
                 tensor.write(&mut out);
                 out.push('\n');
             }
