@@ -98,6 +98,12 @@ pub fn scaled(spec: &Spec, model: Model, limit: Size) -> (Model, Vec<Scaled>, Si
             }
             let mut overrides = chosen.clone();
             overrides[at].1 = to;
+            // What does not come out is told where the spec is read, and only there.
+            let mut comes_out = true;
+            spec.dims.evaluate(&overrides, |_, _| comes_out = false);
+            if !comes_out && best.blueprint.is_none() {
+                continue;
+            }
             let mut sink = Sink::new();
             let smaller = best.resized(spec, &overrides, &mut sink);
             let broken = smaller.graph.dag.node_count() == 0 && calls > 0;
