@@ -85,7 +85,10 @@ fn cell(
     let h = first(tape, states[0])?;
     let c = first(tape, states[1])?;
     let inner = product(tape, x, input, bias_input)?;
-    let made = step(tape, Cell::of(call), inner, [h, c], hidden, bias_hidden)?;
+    let inner = tape.keep(Kept::Extra("input gates"), inner);
+    let recurrent = product(tape, h, hidden, bias_hidden)?;
+    let recurrent = tape.keep(Kept::Extra("hidden gates"), recurrent);
+    let made = step(tape, Cell::of(call), inner, recurrent, [h, c])?;
     let mut result = made;
     for state in &mut result {
         *state = tape.dropped(*state, &[0], !unbatched)?;
@@ -104,16 +107,14 @@ pub(super) fn product(
     super::norm::affine(tape, product, None, bias)
 }
 
-/// The next states of rows, from the products with the input and from the states.
+/// The next states of rows, from the products with the input and with the state, and the states.
 pub(super) fn step(
     tape: &mut Tape,
     cell: Cell,
     input: Var,
+    recurrent: Var,
     [h, c]: [Var; 2],
-    weight: Var,
-    bias: Option<Var>,
 ) -> Result<[Var; 2], KernelError> {
-    let recurrent = product(tape, h, weight, bias)?;
     if matches!(cell, Cell::Tanh | Cell::Relu) {
         let sum = tape.add(input, recurrent)?;
         let next = match cell {

@@ -22,6 +22,15 @@ pub static KERNELS: &[Kernel] = &[
         let divisor = at_least(tape, length, eps);
         one(tape.divide(x, divisor)?)
     }),
+    kernel("weight_norm", |tape, call, given| {
+        let (v, g) = (given.need(0)?, given.need(1)?);
+        let rank = tape.sizes(v).len();
+        let at = axis(call.integer("dim").unwrap_or(0), rank)?;
+        let others: Vec<usize> = (0..rank).filter(|&axis| axis != at).collect();
+        let length = norm(tape, v, 2.0, &others, true)?;
+        let factor = tape.divide(g, length)?;
+        one(tape.multiply(v, factor)?)
+    }),
     kernel("cosine_similarity", |tape, call, given| {
         let (a, b) = (given.need(0)?, given.need(1)?);
         let wide = broadcast_sizes(&tape.sizes(a), &tape.sizes(b))?;
@@ -85,6 +94,9 @@ mod tests {
             ("normalize([3, 4])", &[]),
             ("normalize([3, 4], p=1.0, dim=0)", &[]),
             ("normalize([3, 4, 2], dim=[-1], eps=5.0)", &[]),
+            ("weight_norm([3, 4, 2], [3, 1, 1])", &[]),
+            ("weight_norm([3, 4], [1, 4], dim=1)", &[]),
+            ("weight_norm([3, 4, 2], [1, 4, 1], dim=1)", &[]),
             ("cosine_similarity([3, 4], [3, 4])", &[]),
             ("cosine_similarity([3, 4], [1, 4], dim=-1)", &[]),
             ("cdist([3, 4], [5, 4])", &[]),

@@ -197,7 +197,8 @@ fn direction_of(
         let rows = tape.narrow(x, 0, at, 1);
         let rows = tape.reshape(rows, &sizes[1..])?;
         let input = product(tape, rows, weights.input, weights.biases[0])?;
-        let made = step(tape, cell, input, [h, c], weights.hidden, weights.biases[1])?;
+        let recurrent = product(tape, h, weights.hidden, weights.biases[1])?;
+        let made = step(tape, cell, input, recurrent, [h, c])?;
         (h, c) = (made[0], made[1]);
         if let Some(projection) = weights.projection {
             h = product(tape, h, projection, None)?;

@@ -2,9 +2,8 @@
 
 use super::registry::{Kernel, kernel, one};
 use super::slicing::entries;
-use super::tape::contraction::Labels;
 use super::tape::places::places_of;
-use super::{Array, Kept, KernelError, Tape, Var};
+use super::{Array, KernelError, Tape, Var};
 use crate::ops::Call;
 
 /// The kernels of this family.
@@ -37,10 +36,13 @@ pub static KERNELS: &[Kernel] = &[
             rows[place as usize * (axes + 1) + axes] = 1.0;
         }
         let batch = tape.sizes(theta)[0];
-        let base = tape.constant(Array::from_shape_vec(vec![1, points, axes + 1], rows)?);
-        let base = tape.broadcast(base, &[batch, points, axes + 1])?;
-        let base = tape.keep(Kept::Extra("positions"), base);
-        let grid = tape.contract(base, theta, Labels::letters("npk", "nak", "npa"))?;
+        let base = tape.constant(Array::from_shape_vec(vec![1, points, 1, axes + 1], rows)?);
+        // One kernel forward; its derivative is a product of matrices.
+        let products = (batch * points * axes * (axes + 1)) as u128;
+        let theta = tape.computed_again(theta, products);
+        let theta = tape.reshape(theta, &[batch, 1, axes, axes + 1])?;
+        let terms = tape.multiply(base, theta)?;
+        let grid = tape.sum(terms, &[3], false)?;
         let mut made = vec![batch];
         made.extend(&spatial);
         made.push(axes);

@@ -41,7 +41,9 @@ pub fn recast(model: &mut Model, run: &Run) {
 
 /// Writes the types down in the graph, and in the conversions that they follow from.
 fn restate(graph: &mut Graph, dtypes: &NodeDtypes) {
-    for (&output, &source) in &followed(graph) {
+    let mut followed: Vec<_> = followed(graph).into_iter().collect();
+    followed.sort_unstable();
+    for (output, source) in followed {
         let TensorKind::Output(node) = graph.tensor(output).kind else {
             continue;
         };
