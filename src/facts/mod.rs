@@ -96,6 +96,11 @@ impl<'a> Facts<'a> {
         &self.model.graph
     }
 
+    /// The model.
+    pub fn model(&self) -> &'a Model {
+        self.model
+    }
+
     /// The planned run.
     pub fn run(&self) -> &'a Run {
         &self.spec.run

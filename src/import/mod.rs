@@ -126,6 +126,7 @@ impl Blueprint for Arc<dyn Program> {
             Ok(imported) => Model {
                 dims,
                 blueprint: Some(Arc::new(Arc::clone(self))),
+                notes: imported.notes,
                 ..imported.model
             },
             Err(error) => {

@@ -77,6 +77,7 @@ pub fn lower(spec: &Spec, overrides: &[(SmolStr, i64)], sink: &mut Sink) -> Mode
         dtype,
         places: Vec::new(),
         traces: Traces::default(),
+        notes: Vec::new(),
         blueprint: None,
     }
 }

@@ -20,7 +20,7 @@ pub use peak::{PeakOwnerRow, PeakPart, PeakRow, PhaseRow, SampleRow};
 pub use serving::{CacheKind, CachePart, PassPart, ServingDevice, ServingPart, WeightPart};
 
 use crate::facts::Facts;
-use crate::graph::Graph;
+use crate::graph::{Graph, Runs};
 use crate::ops::Call;
 use crate::ops::foreign::OPAQUE;
 use crate::quantity::{Bytes, Elements, Flops};
@@ -57,6 +57,10 @@ pub struct CapacityReport {
     /// What those of them are called that an imported model calls and that are not known here.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub unknown_names: Vec<String>,
+    /// What the figures take for granted: how often loops and branches run, and what an importer
+    /// assumed.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub notes: Vec<String>,
 }
 
 /// What the model is called and takes.
@@ -168,11 +172,44 @@ impl CapacityReport {
             layers: layers::rows(facts),
             unknown_ops: cost.unknown + facts.index().calls(OPAQUE).len(),
             unknown_names: unknown_names(facts),
+            notes: notes(facts),
         }
     }
 }
 
 /// The names of the ops that are `opaque`, each once.
+/// What is said of loops and branches, region by region of one kind, and of the import.
+fn notes(facts: &Facts<'_>) -> Vec<String> {
+    let count = |wanted: fn(&Runs) -> bool| {
+        let regions = facts.graph().regions.iter();
+        let found = regions.filter(|region| wanted(&region.runs) && !region.nodes.is_empty());
+        found.fold((0, 0), |(regions, calls), region| {
+            (regions + 1, calls + region.nodes.len())
+        })
+    };
+    let mut notes = Vec::new();
+    let (loops, calls) = count(|runs| matches!(runs, Runs::Times(_)));
+    if loops > 0 {
+        notes.push(format!(
+            "{loops} of the model's loops run a known number of times; their {calls} calls are multiplied by it"
+        ));
+    }
+    let (loops, calls) = count(|runs| *runs == Runs::Loop);
+    if loops > 0 {
+        notes.push(format!(
+            "{loops} of the model's loops run as often as values say; their {calls} calls are counted once"
+        ));
+    }
+    let (branches, _) = count(|runs| *runs == Runs::Branch);
+    if branches > 0 {
+        notes.push(format!(
+            "{branches} of the model's branches are taken as values say; the dearer of two is counted"
+        ));
+    }
+    notes.extend(facts.model().notes.iter().cloned());
+    notes
+}
+
 fn unknown_names(facts: &Facts<'_>) -> Vec<String> {
     let name = |call: &Call<'_>| call.text("target").map(|name| name.to_string());
     let calls = facts.index().calls(OPAQUE);

@@ -116,5 +116,8 @@ pub(super) fn totals(report: &CapacityReport) -> Vec<(&'static str, String)> {
         };
         totals.push(("left out as unknown", unknown));
     }
+    for note in &report.notes {
+        totals.push(("taken for granted", note.clone()));
+    }
     totals
 }
