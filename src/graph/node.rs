@@ -2,7 +2,9 @@
 
 use std::ops::Range;
 
+use petgraph::Direction;
 use petgraph::graph::{DiGraph, NodeIndex};
+use petgraph::visit::EdgeRef;
 use rustc_hash::FxHashMap;
 use smallvec::SmallVec;
 use smol_str::SmolStr;
@@ -192,6 +194,35 @@ impl Graph {
     /// All node numbers, in topological order.
     pub fn node_ids(&self) -> impl ExactSizeIterator<Item = NodeId> + use<> {
         (0..self.dag.node_count() as u32).map(NodeId)
+    }
+
+    /// Lets a call read another tensor at a position, which must be made before the call.
+    pub fn read_instead(&mut self, id: NodeId, position: usize, tensor: TensorId) {
+        let index = NodeIndex::new(id.0 as usize);
+        let mut edges = self.dag.edges_directed(index, Direction::Incoming);
+        let old = edges.find(|edge| edge.weight().position as usize == position);
+        if let Some(edge) = old.map(|edge| edge.id()) {
+            self.dag.remove_edge(edge);
+        }
+        if let Some(place) = self
+            .dag
+            .node_weight_mut(index)
+            .and_then(|node| node.arguments.get_mut(position))
+        {
+            *place = tensor;
+        }
+        match self.tensor(tensor).kind {
+            TensorKind::Output(producer) => {
+                let weight = Use {
+                    tensor,
+                    position: position as u32,
+                };
+                let producer = NodeIndex::new(producer.0 as usize);
+                self.dag.add_edge(producer, index, weight);
+            }
+            TensorKind::Parameter(number) => self.parameters[number as usize].uses += 1,
+            TensorKind::Input(_) | TensorKind::Constant(_) => {}
+        }
     }
 
     /// The node of that number.

@@ -212,9 +212,9 @@ impl NodeDtypes {
         strides: impl Fn(TensorId) -> Option<&'s [u64]>,
         f: impl FnOnce(&Call) -> R,
     ) -> R {
-        let cast: SmallVec<[Option<TensorType>; 4]> = match self.lower {
-            None => SmallVec::new(),
-            Some(_) => (0..node.arguments.len())
+        let cast: SmallVec<[Option<TensorType>; 4]> = match self.dtypes.is_empty() {
+            true => SmallVec::new(),
+            false => (0..node.arguments.len())
                 .map(|position| {
                     let id = node.arguments[position];
                     id.is_present().then(|| TensorType {

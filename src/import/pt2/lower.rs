@@ -17,6 +17,7 @@ use super::symbols::Symbols;
 use super::tied::{Candidate, tied};
 use super::tracer::Tracer;
 use super::types::{declared, repeats, type_of};
+use super::unaliased::unalias;
 use crate::graph::{Builder, DefinitionId, Limits, Made, NodeId, TensorId};
 use crate::import::{Agreement, ImportError, Imported};
 use crate::lower::Model;
@@ -66,8 +67,10 @@ pub(super) fn lower(
     lowering.close(0, &[]);
     lowering.unread_parameters();
     let outputs = lowering.outputs(program);
+    let mut finished = lowering.builder.finish(outputs);
+    unalias(&mut finished);
     let model = Model {
-        graph: lowering.builder.finish(outputs),
+        graph: finished,
         dtype,
         places: lowering.places,
         traces: lowering.tracer.traces,

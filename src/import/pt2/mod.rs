@@ -22,6 +22,7 @@ mod sympy;
 mod tied;
 mod tracer;
 mod types;
+mod unaliased;
 mod writes;
 
 use std::sync::Arc;

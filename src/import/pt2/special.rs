@@ -34,6 +34,7 @@ pub(super) fn find_special(target: Target<'_>) -> Option<Special> {
         ("copy", _) => copy,
         ("diff", _) => difference,
         ("var_mean" | "std_mean", _) => with_mean,
+        ("to", "dtype_layout") => moved,
         ("to", "other") | ("type_as", _) | ("_to_copy", _) => to_stated,
         ("lstm", "input") => lstm,
         ("gru", "input") => gru,
@@ -233,6 +234,15 @@ fn with_mean(context: &mut Context<'_, '_>) -> Option<Made> {
 fn to_stated(context: &mut Context<'_, '_>) -> Option<Made> {
     let (this, dtype) = (context.this()?, context.stated.first()?.dtype);
     context.apply("to", &[this], &[("dtype", dtype.into())])
+}
+
+/// `x.to(device)`, of which tracing states the element type that it leaves as it is.
+fn moved(context: &mut Context<'_, '_>) -> Option<Made> {
+    let this = context.this()?;
+    match context.builder.graph().ty(this).dtype == context.stated.first()?.dtype {
+        true => context.apply("identity", &[this], &[]),
+        false => to_stated(context),
+    }
 }
 
 fn lstm(context: &mut Context<'_, '_>) -> Option<Made> {
