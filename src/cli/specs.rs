@@ -46,7 +46,7 @@ pub(super) struct OverlayArguments {
 /// One spec.
 #[derive(Debug, Clone, clap::Args)]
 pub(super) struct SpecArguments {
-    /// The spec, or a model to import: `*.pt2` of `torch.export.save`, or `*.onnx`; `-` is standard input
+    /// The spec, or a model to import: `*.pt2` of `torch.export.save`, `*.onnx`, or `config.json` of Hugging Face; `-` is standard input
     #[arg(value_name = "SPEC")]
     pub path: PathBuf,
     #[command(flatten)]

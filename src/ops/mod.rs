@@ -72,6 +72,7 @@ pub mod recurrent;
 mod recurrent_sizes;
 mod reduce;
 mod resize;
+mod scan;
 mod scatter;
 mod search;
 mod shape;

@@ -47,6 +47,7 @@ pub static FAMILIES: &[(&str, &[Op])] = &[
     ("recurrent", super::recurrent::OPS),
     ("reduce", super::reduce::OPS),
     ("resize", super::resize::OPS),
+    ("scan", super::scan::OPS),
     ("scatter", super::scatter::OPS),
     ("search", super::search::OPS),
     ("shape", super::shape::OPS),

@@ -40,7 +40,13 @@ pub const TARGET: Target = Target {
 pub fn export(spec: &Spec, model: &Model, _: Options) -> Exported {
     let plan = Plan::of(&model.graph, spec);
     let (layers, owned) = shares(&plan);
-    let mut classes = Classes::new(&["Model", "example_inputs", "rotary_embedding", "unwritten"]);
+    let mut classes = Classes::new(&[
+        "Model",
+        "example_inputs",
+        "rotary_embedding",
+        "linear_recurrence",
+        "unwritten",
+    ]);
     let mut kept = Kept::default();
     let mut by_height: Vec<Vec<usize>> = Vec::new();
     for (number, container) in plan.containers.iter().enumerate() {

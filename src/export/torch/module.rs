@@ -118,7 +118,11 @@ fn imports(body: &str) -> String {
 /// The functions that PyTorch has not and the text calls.
 fn helpers(body: &str) -> String {
     let mut text = String::new();
-    for (name, helper) in [("rotary_embedding(", ROTARY), ("unwritten(", UNWRITTEN)] {
+    for (name, helper) in [
+        ("rotary_embedding(", ROTARY),
+        ("linear_recurrence(", RECURRENCE),
+        ("unwritten(", UNWRITTEN),
+    ] {
         if body.contains(name) {
             text.push_str(helper);
         }
@@ -138,6 +142,17 @@ def rotary_embedding(x, cos=None, sin=None, base=10000.0):
         cos, sin = angles.cos().to(x.dtype), angles.sin().to(x.dtype)
     first, second = x.chunk(2, dim=-1)
     return x * cos + torch.cat([-second, first], dim=-1) * sin
+"#;
+
+const RECURRENCE: &str = r#"
+
+def linear_recurrence(decay, input, dim=-1):
+    """h[t] = decay[t] * h[t - 1] + input[t] along an axis, from h[-1] = 0."""
+    state, states = torch.zeros_like(input.select(dim, 0)), []
+    for step, taken in zip(decay.unbind(dim), input.unbind(dim)):
+        state = step * state + taken
+        states.append(state)
+    return torch.stack(states, dim)
 "#;
 
 const UNWRITTEN: &str = r#"

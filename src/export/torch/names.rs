@@ -3,7 +3,7 @@
 use rustc_hash::FxHashSet;
 
 /// Python's keywords and what the written module calls by name.
-const RESERVED: [&str; 56] = [
+const RESERVED: [&str; 57] = [
     "False",
     "None",
     "True",
@@ -59,6 +59,7 @@ const RESERVED: [&str; 56] = [
     "SDPBackend",
     "unwritten",
     "rotary_embedding",
+    "linear_recurrence",
     "isinstance",
 ];
 

@@ -146,6 +146,14 @@ impl Config {
         self.whole(keys, 1, MAX_SIZE)
     }
 
+    /// A size of 1 or more; `None` where it is left out or "auto".
+    pub fn size_or_auto(&mut self, keys: &[&str]) -> Option<u64> {
+        match self.get(keys) {
+            Some((_, Json::Text(text))) if text == "auto" => None,
+            _ => self.optional_size(keys),
+        }
+    }
+
     /// A number of 0 or more.
     pub fn count(&mut self, keys: &[&str], default: u64) -> u64 {
         self.whole(keys, 0, MAX_SIZE).unwrap_or(default)

@@ -24,6 +24,7 @@ mod heads;
 mod json;
 
 mod llama;
+mod mamba;
 mod mixtral;
 mod moe;
 mod opt;
@@ -140,6 +141,7 @@ const FAMILIES: &[&[ModelType]] = &[
     gpt_neox::TYPES,
     gptj::TYPES,
     llama::TYPES,
+    mamba::TYPES,
     mixtral::TYPES,
     opt::TYPES,
     phi::TYPES,

@@ -167,6 +167,7 @@ pub static ROWS: &[Row] = &[
     with("scaled_dot_product_attention", f::attention),
     with("rotary_embedding", f::rotary),
     // Recurrence
+    function("linear_recurrence", "linear_recurrence"),
     with("rnn", f::recurrent),
     with("lstm", f::recurrent),
     with("gru", f::recurrent),
