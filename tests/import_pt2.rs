@@ -451,3 +451,38 @@ fn mutated_programs_do_no_harm() {
     }
     assert!(understood > 20, "{understood}");
 }
+
+/// A program on standard input is known by its first bytes, and gives what the file gives.
+#[test]
+fn standard_input_is_known_by_its_content() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/pt2/gru.pt2");
+    let report = |arguments: &[&str], input: &mut dyn std::io::Read| {
+        let (mut out, mut err) = (Vec::new(), Vec::new());
+        let status = plimsoll::cli::run(
+            arguments.iter().map(Into::into),
+            &mut plimsoll::cli::Streams {
+                input,
+                out: &mut out,
+                err: &mut err,
+                out_is_terminal: false,
+                err_is_terminal: false,
+                variable: |_| None,
+            },
+        );
+        assert_eq!(
+            (status.code(), String::from_utf8(err).unwrap()),
+            (0, String::new())
+        );
+        let mut report: serde_json::Value = serde_json::from_slice(&out).unwrap();
+        report["model"]["name"] = "".into();
+        report
+    };
+    let begun = ["plimsoll", "report", "--output", "json"];
+    let file = [&begun[..], &[path.to_str().unwrap()]].concat();
+    let input = [&begun[..], &["-"]].concat();
+    let mut bytes = std::io::Cursor::new(std::fs::read(&path).unwrap());
+    assert_eq!(
+        report(&input, &mut bytes),
+        report(&file, &mut std::io::empty())
+    );
+}

@@ -5,7 +5,7 @@ use std::io::{ErrorKind, Write};
 use std::path::PathBuf;
 
 use super::console::Console;
-use super::open::{self, Contents};
+use super::open::Contents;
 use super::specs::{Read, SpecArguments};
 use super::status::{Complaint, Status, Stop};
 use crate::export::spec::{self, Options};
@@ -30,11 +30,8 @@ pub(super) struct Import {
 impl Import {
     pub fn run(self, console: &mut Console<'_>) -> Result<Status, Stop> {
         let name = self.spec.path.display().to_string();
-        if Format::of(&name).is_none() {
-            let message = format!("`{name}` is not a file of another program");
-            let known: Vec<&str> = FORMATS.iter().map(|format| format.files).collect();
-            let help = format!("a spec needs no import; others are {}", known.join(", "));
-            return Err(Complaint::new(message).help(help).into());
+        if name != "-" && Format::of(&name).is_none() {
+            return Err(no_import(&name).into());
         }
         // Importing takes a while; what cannot be written is told before.
         if let Some(path) = self
@@ -46,11 +43,13 @@ impl Import {
             let help = "give --force to write over it, or name another file with -o";
             return Err(Complaint::new(message).help(help).into());
         }
-        let described = match open::file(&self.spec.path, &self.spec.overlay.options())? {
+        let (name, contents) = self.spec.open(console)?;
+        let described = match &contents {
+            Contents::Text(_) => return Err(no_import(&name).into()),
             Contents::Import(Ok(Opened::Text(text))) if !self.flat => Some(text),
-            _ => None,
+            Contents::Import(_) => None,
         };
-        let Read { spec, model } = match self.spec.read(console)? {
+        let Read { spec, model } = match self.spec.read_opened(&name, &contents, console)? {
             Ok(read) => read,
             Err(status) => return Ok(status),
         };
@@ -88,4 +87,12 @@ impl Import {
             }
         })
     }
+}
+
+/// Complains of what is a spec already.
+fn no_import(name: &str) -> Complaint {
+    let message = format!("`{name}` is not a file of another program");
+    let known: Vec<&str> = FORMATS.iter().map(|format| format.files).collect();
+    let help = format!("a spec needs no import; others are {}", known.join(", "));
+    Complaint::new(message).help(help)
 }

@@ -5,6 +5,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use super::read;
+use super::specs::STDIN;
 use super::status::Complaint;
 use crate::engine::{self, Fetch, Loaded, Overlay};
 use crate::import::hf::Options;
@@ -29,18 +30,21 @@ pub(super) fn file(path: &Path, options: &Options) -> Result<Contents, Complaint
     })
 }
 
-/// Reads standard input, which goes by that name.
+/// Reads standard input, which goes by that name. Where the name does not say what it is, what it
+/// begins with does.
 pub(super) fn stream(
     input: &mut dyn Read,
     name: &str,
     options: &Options,
 ) -> Result<Contents, Complaint> {
-    Ok(match Format::of(name) {
-        Some(format) => {
-            let bytes = read::bytes(input, name)?;
-            Contents::Import(format.read(&mut Cursor::new(bytes), options))
-        }
-        None => Contents::Text(read::stream(input, name)?.into()),
+    let bytes = read::bytes(input, name)?;
+    let named = match name == STDIN {
+        true => Format::of_content(&bytes),
+        false => Format::of(name),
+    };
+    Ok(match named {
+        Some(format) => Contents::Import(format.read(&mut Cursor::new(bytes), options)),
+        None => Contents::Text(read::text(bytes, name)?.into()),
     })
 }
 

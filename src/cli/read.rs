@@ -43,11 +43,6 @@ pub(super) fn bytes(input: &mut dyn Read, name: &str) -> Result<Vec<u8>, Complai
     }
 }
 
-/// The text of standard input, which goes by that name.
-pub(super) fn stream(input: &mut dyn Read, name: &str) -> Result<String, Complaint> {
-    read(input, name, LIMIT, 0)
-}
-
 /// The text of a file that a spec extends: `Err` says why there is none.
 ///
 /// A spec may come from anywhere, so it does not make the program wait for a pipe or a device.
@@ -69,6 +64,11 @@ fn read(input: &mut dyn Read, name: &str, limit: u64, size: u64) -> Result<Strin
     if bytes.len() as u64 > limit {
         return Err(too_long(name, limit, None));
     }
+    text(bytes, name)
+}
+
+/// The text that some bytes are, which go by that name.
+pub(super) fn text(bytes: Vec<u8>, name: &str) -> Result<String, Complaint> {
     String::from_utf8(bytes).map_err(|error| {
         let at = error.utf8_error().valid_up_to();
         let valid = &error.as_bytes()[..at];

@@ -107,11 +107,26 @@ impl SpecArguments {
     /// Reads the spec. `Err` is the status to end with where there are errors in it; they have
     /// been told on standard error.
     pub fn read(&self, console: &mut Console<'_>) -> Result<Result<Read, Status>, Stop> {
+        let (name, contents) = self.open(console)?;
+        self.read_opened(&name, &contents, console)
+    }
+
+    /// What the path leads to, and what it is called.
+    pub fn open(&self, console: &mut Console<'_>) -> Result<(String, Contents), Stop> {
+        contents(&self.path, &self.overlay.options(), console)
+    }
+
+    /// The same as [`SpecArguments::read`], of what was opened.
+    pub fn read_opened(
+        &self,
+        name: &str,
+        contents: &Contents,
+        console: &mut Console<'_>,
+    ) -> Result<Result<Read, Status>, Stop> {
         let overlay = self.overlay.overlay()?;
-        let (name, contents) = contents(&self.path, &self.overlay.options(), console)?;
         let mut sources = Sources::default();
         let mut sink = Sink::new();
-        let file = contents.add(&name, &mut sources);
+        let file = contents.add(name, &mut sources);
         let loaded = contents.load(file, &mut sources, &overlay, &mut read::base);
         let (spec, model) = engine::read(loaded, &mut sink);
         if !sink.has_errors() {

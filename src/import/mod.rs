@@ -33,6 +33,9 @@ pub struct Format {
     pub files: &'static str,
     /// Whether a file of that name, without its folder, is of the format.
     pub is_named: fn(&str) -> bool,
+    /// Whether a file that begins so is of the format, whatever it is called: no text of a spec
+    /// begins so, and no file of another format.
+    pub begins: fn(&[u8]) -> bool,
     /// Whether a file of such a name really is a model, where the name alone does not tell. Asked
     /// of files that are found in a folder; those that a user names are believed.
     pub holds_model: Option<fn(&mut dyn Input) -> bool>,
@@ -51,6 +54,12 @@ impl Format {
             .iter()
             .copied()
             .find(|format| (format.is_named)(last))
+    }
+
+    /// The format of what begins so, if it is one that can be imported.
+    pub fn of_content(bytes: &[u8]) -> Option<&'static Format> {
+        let mut formats = FORMATS.iter().copied();
+        formats.find(|format| (format.begins)(bytes))
     }
 }
 

@@ -53,6 +53,8 @@ pub static FORMAT: Format = Format {
     name: "config.json",
     files: "config.json",
     is_named: |name| name == "config.json" || name.ends_with(".config.json"),
+    // An object of JSON; no line of TOML begins so.
+    begins: |bytes| bytes.trim_ascii_start().first() == Some(&b'{'),
     holds_model: Some(|input| {
         let config = text_of(input).and_then(|text| Config::parse(&text));
         config.is_ok_and(|config| config.has(&["model_type"]))

@@ -57,6 +57,8 @@ pub static FORMAT: Format = Format {
     name: "onnx",
     files: "*.onnx",
     is_named: |name| has_extension(name, "onnx"),
+    // The tag of `ir_version`, which is written first; a text has no such character.
+    begins: |bytes| bytes.first() == Some(&0x08),
     holds_model: None,
     open: |input| Ok(Opened::Program(Arc::new(open(input)?))),
 };

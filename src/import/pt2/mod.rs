@@ -38,6 +38,8 @@ pub static FORMAT: Format = Format {
     name: "pt2",
     files: "*.pt2",
     is_named: |name| has_extension(name, "pt2"),
+    // Of a zip archive.
+    begins: |bytes| bytes.starts_with(b"PK\x03\x04"),
     holds_model: None,
     open: |input| Ok(Opened::Program(Arc::new(open(input)?))),
 };
