@@ -46,6 +46,7 @@ mod recurrent;
 mod reduce;
 mod registry;
 mod resize;
+mod scan;
 mod scatter;
 mod search;
 mod shape;

@@ -99,6 +99,7 @@ pub static FAMILIES: &[(&str, &[Kernel])] = &[
     ("recurrent", super::recurrent::KERNELS),
     ("reduce", super::reduce::KERNELS),
     ("resize", super::resize::KERNELS),
+    ("scan", super::scan::KERNELS),
     ("scatter", super::scatter::KERNELS),
     ("search", super::search::KERNELS),
     ("shape", super::shape::KERNELS),
