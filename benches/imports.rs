@@ -4,6 +4,7 @@
 //! another one. It asserts nothing, since machines differ.
 #![allow(clippy::print_stdout, clippy::unwrap_used)]
 
+#[allow(dead_code)]
 mod support;
 
 use std::io::{Cursor, Read};
