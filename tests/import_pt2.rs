@@ -452,6 +452,18 @@ fn mutated_programs_do_no_harm() {
     assert!(understood > 20, "{understood}");
 }
 
+/// Where a part of a program stands under `torch.autocast`, what is kept is what PyTorch keeps:
+/// lower copies of what products read, of a weight one for both of its uses, and nothing under
+/// `torch.no_grad()`. Traced strictly, the types that the program states are those without autocast.
+#[test]
+fn autocast_inside_a_program_is_followed() {
+    let expected = toml::toml! { bfloat16 = 1974 float32 = 1280 };
+    for name in ["autocast.pt2", "autocast_strict.pt2"] {
+        let kept = saved(&file(name), &[]);
+        assert_eq!(kept, (3254, 10, expected.clone()), "{name}");
+    }
+}
+
 /// A program on standard input is known by its first bytes, and gives what the file gives.
 #[test]
 fn standard_input_is_known_by_its_content() {

@@ -1,6 +1,7 @@
 //! Programs inside programs: the graphs of wrappers such as `torch.no_grad()`, of loops and of
 //! branches are laid out in line.
 
+use super::autocast::Setting;
 use super::schema::{Argument, Graph, Name, Node};
 use crate::import::ImportError;
 
@@ -68,6 +69,8 @@ pub(super) struct Call<'a> {
     pub scope: u32,
     /// Whether it stands under `torch.no_grad()`.
     pub no_grad: bool,
+    /// What `torch.autocast` is set to, where it stands under one.
+    pub autocast: Option<Setting>,
     /// The call in the program itself whose graph it stands in.
     pub caller: Option<&'a Node>,
 }
@@ -85,6 +88,7 @@ pub(super) struct Flat<'a> {
 struct Place<'a> {
     scope: u32,
     no_grad: bool,
+    autocast: Option<Setting>,
     depth: usize,
     caller: Option<&'a Node>,
 }
@@ -119,6 +123,7 @@ pub(super) fn flatten(graph: &Graph) -> Result<Flat<'_>, ImportError> {
     let place = Place {
         scope: 0,
         no_grad: false,
+        autocast: None,
         depth: 0,
         caller: None,
     };
@@ -142,6 +147,7 @@ impl<'a> Flat<'a> {
                     node,
                     scope,
                     no_grad: place.no_grad,
+                    autocast: place.autocast,
                     caller: place.caller,
                 }));
             }
@@ -171,7 +177,13 @@ impl<'a> Flat<'a> {
                     self.steps.push(Step::Enter(Region::Checkpoint));
                 }
                 let no_grad = place.no_grad || disables_gradients(node);
-                let inside = self.body(graph, &given, Place { no_grad, ..place })?;
+                let autocast = Setting::of(node, place.autocast, self.graphs.len() as u32);
+                let inner = Place {
+                    no_grad,
+                    autocast,
+                    ..place
+                };
+                let inside = self.body(graph, &given, inner)?;
                 self.hand_on(graph, inside, &made, place);
                 if checkpoint {
                     self.steps.push(Step::Leave);

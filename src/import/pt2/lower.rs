@@ -5,6 +5,7 @@ use smallvec::smallvec;
 
 use super::arguments::{Arguments, Value};
 use super::aten::{Mapping, Target, bind};
+use super::autocast::Casts;
 use super::flatten::{self, Call, Flat, Scoped, Step, flatten, tensors};
 use super::layers;
 use super::masks::{Masks, Simplified};
@@ -58,6 +59,7 @@ pub(super) fn lower(
         open: Vec::new(),
         agreement: Agreement::default(),
         masks: Masks::default(),
+        casts: Casts::default(),
     };
     let dtype = lowering.inputs(program, weights)?;
     lowering.reserve();
@@ -169,6 +171,7 @@ pub(super) struct Lowering<'a, 'f> {
     pub(super) open: Vec<Open<'a>>,
     agreement: Agreement,
     masks: Masks,
+    casts: Casts,
 }
 
 impl<'a> Lowering<'a, '_> {
@@ -318,7 +321,10 @@ impl<'a> Lowering<'a, '_> {
             .collect();
         let calls = self.builder.graph().node_ids().len();
         let made = match stated {
-            Some(stated) => self.apply(call.node, &arguments, &stated)?,
+            Some(stated) => {
+                self.casts.setting = call.autocast;
+                self.apply(call.node, &arguments, &stated)?
+            }
             // Sizes that only running the program would tell.
             None => {
                 self.builder.mark_used(&arguments.all_tensors());
@@ -445,6 +451,11 @@ impl<'a> Lowering<'a, '_> {
                 return Ok(smallvec![*id]);
             }
         };
+        let cast = Target::parse(target).and_then(|target| {
+            let builder = &mut self.builder;
+            self.casts.arguments(target, arguments, stated, builder)
+        });
+        let arguments = cast.as_ref().unwrap_or(arguments);
         let operands = arguments.all_tensors();
         let known = operands
             .iter()
@@ -523,6 +534,9 @@ impl<'a> Lowering<'a, '_> {
                     .ok()?;
                 let same = types.iter().zip(stated).all(|(a, b)| a.dtype == b.dtype);
                 let mut outputs: Outputs = stated.iter().cloned().collect();
+                for (output, ty) in outputs.iter_mut().zip(&types) {
+                    output.dtype = self.casts.result(ty.dtype, output.dtype);
+                }
                 let slim = !fits(&types) && self.masks.are_slim(&operands);
                 if slim && repeats(&types, stated) {
                     outputs.clone_from(&types);

@@ -7,6 +7,7 @@
 mod archive;
 mod arguments;
 mod aten;
+mod autocast;
 mod flatten;
 mod layers;
 mod lower;
