@@ -417,6 +417,20 @@ impl Whole<'_> {
         }
     }
 
+    /// The first call through which values pass and gradients do not: `detach`, `no_grad`.
+    fn stops(&self) -> Option<NodeId> {
+        let graph = self.plan.graph;
+        let found = graph.nodes().find(|&(id, node)| {
+            let wants = |id: &TensorId| id.is_present() && graph.tensor(*id).requires_grad;
+            let mut outputs = node.outputs();
+            self.plan.runs(id)
+                && node.arguments.iter().any(wants)
+                && graph.ty(node.first_output).dtype.is_float()
+                && outputs.all(|id| !graph.tensor(id).requires_grad)
+        });
+        found.map(|(id, _)| id)
+    }
+
     /// The gradient of the loss by all parameters and by a few of them, along random directions.
     fn directions(&self, result: &mut Verification) {
         let graph = self.plan.graph;
@@ -437,6 +451,13 @@ impl Whole<'_> {
                 Claim::Gradient,
                 Outcome::Unchecked(self.stopped(stopped)),
             );
+        }
+        if let Some(id) = self.stops() {
+            let why = format!(
+                "the gradient stops at `{}` by intent, and differences do not",
+                graph.node(id).op.name
+            );
+            return result.say("", Claim::Gradient, Outcome::Unchecked(why));
         }
         let mut random = fastrand::Rng::with_seed(self.seed);
         let seeds = loss_seeds(graph, &pass, &mut random);
