@@ -16,6 +16,7 @@ mod run;
 mod scale;
 #[cfg(test)]
 mod tests;
+pub mod torch;
 mod values;
 
 pub use call::verify_call;
@@ -25,6 +26,8 @@ pub use scale::{Scaled, Size};
 /// Something that is said of a call or of a model.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Claim {
+    /// The parameters, those that are trained, and the bytes of buffers.
+    Parameters,
     /// The shapes of outputs.
     Shape,
     /// The value of one element that ranges and moments rest on.
@@ -48,7 +51,7 @@ pub enum Claim {
 }
 
 impl Claim {
-    /// All claims, in the order of tables.
+    /// The claims that the reference kernels check, in the order of tables.
     pub const ALL: [Claim; 10] = [
         Claim::Shape,
         Claim::Element,
@@ -65,6 +68,7 @@ impl Claim {
     /// What it is called in tables.
     pub fn name(self) -> &'static str {
         match self {
+            Claim::Parameters => "parameters",
             Claim::Shape => "shapes",
             Claim::Element => "element functions",
             Claim::Flops => "forward FLOPs",
@@ -81,6 +85,9 @@ impl Claim {
     /// What is compared with what.
     pub fn summary(self) -> &'static str {
         match self {
+            Claim::Parameters => {
+                "parameters, trained parameters and bytes of buffers, with those of the module"
+            }
             Claim::Shape => "the shape that an op infers, with what its kernel makes",
             Claim::Element => "the function of one element that ranges rest on, with the kernel",
             Claim::Flops => "the FLOPs that are predicted, with the multiply-adds that are counted",

@@ -127,7 +127,7 @@ impl Verification {
         }
     }
 
-    fn say(&mut self, place: &str, claim: Claim, outcome: Outcome) {
+    pub(super) fn say(&mut self, place: &str, claim: Claim, outcome: Outcome) {
         self.add(place, Verdict { claim, outcome });
     }
 

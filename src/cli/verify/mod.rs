@@ -1,6 +1,9 @@
 //! `verify SPEC`: does what is claimed hold when the model is run?
 
 mod page;
+#[cfg(test)]
+mod tests;
+mod torch;
 
 use std::time::Instant;
 
@@ -27,6 +30,15 @@ pub(super) struct Verify {
     /// What the values are drawn from: the same number gives the same run
     #[arg(long, value_name = "N", default_value_t = 1)]
     seed: u64,
+    /// What runs it: the reference kernels, or PyTorch, by the module that `export` writes
+    #[arg(long, value_name = "ENGINE", default_value = "ndarray")]
+    engine: Engine,
+    /// The Python that has PyTorch
+    #[arg(long, value_name = "PATH", default_value = "python3")]
+    python: std::path::PathBuf,
+    /// How long PyTorch may take
+    #[arg(long, value_name = "SECONDS", default_value_t = 300)]
+    timeout: u64,
     /// How to write the answer
     #[arg(long, value_name = "FORMAT", default_value = "text")]
     output: VerifyForm,
@@ -40,11 +52,19 @@ enum VerifyForm {
     Html,
 }
 
+/// What runs the model.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+enum Engine {
+    Ndarray,
+    Torch,
+}
+
 const EXAMPLES: &str = "\
 Examples:
   plimsoll verify model.model.toml
   plimsoll verify resnet18.pt2 --batch 2
   plimsoll verify model.model.toml --full
+  plimsoll verify model.model.toml --engine torch --python venv/bin/python
 
 The status is 1 where a claim is contradicted.";
 
@@ -54,6 +74,10 @@ impl Verify {
             Ok(checked) => checked,
             Err(status) => return Ok(status),
         };
+        if self.engine == Engine::Torch {
+            let verification = torch::verify(&read, &self.python, self.timeout)?;
+            return self.show(&verification, None, console);
+        }
         let kind = read.spec.run.verify.experiment.get();
         let clock = Instant::now();
         let seconds = || clock.elapsed().as_secs_f64();
@@ -79,16 +103,25 @@ impl Verify {
                 &read.spec, read.model, &findings, limits, self.seed, &mut step,
             )
         };
+        self.show(&verification, experiment.as_ref(), console)
+    }
+
+    fn show(
+        &self,
+        verification: &Verification,
+        experiment: Option<&Experiment>,
+        console: &mut Console<'_>,
+    ) -> Result<Status, Stop> {
         let text = match self.output {
-            VerifyForm::Json => super::json(&Record::of(&verification, experiment.as_ref())),
+            VerifyForm::Json => super::json(&Record::of(verification, experiment)),
             VerifyForm::Text => {
-                let mut shown = text(&verification, console.layout);
-                if let Some(experiment) = &experiment {
+                let mut shown = text(verification, console.layout);
+                if let Some(experiment) = experiment {
                     shown.push_str(&experiment_text(experiment, console.layout));
                 }
                 shown
             }
-            VerifyForm::Html => page::page(&verification, experiment.as_ref()),
+            VerifyForm::Html => page::page(verification, experiment),
         };
         console.print(&text)?;
         let failed = experiment.is_some_and(|experiment| !experiment.contradictions.is_empty());
@@ -134,11 +167,14 @@ fn text(verification: &Verification, layout: Layout) -> String {
         .map(|dim| format!("{} {} → {}", dim.dim, dim.from, dim.to))
         .collect();
     text.push_str(&format!(
-        "{}: {} calls, {} of them different",
+        "{}: {} calls",
         verification.name,
-        group(verification.calls as u128),
-        group(verification.distinct as u128)
+        group(verification.calls as u128)
     ));
+    if verification.distinct > 0 {
+        let distinct = group(verification.distinct as u128);
+        text.push_str(&format!(", {distinct} of them different"));
+    }
     if !dims.is_empty() {
         text.push_str(&format!("; made smaller: {}", dims.join(", ")));
     }
