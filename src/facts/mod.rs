@@ -10,6 +10,7 @@ pub mod cost;
 pub mod fit;
 #[cfg(test)]
 pub(crate) mod fixture;
+pub mod functions;
 pub mod growth;
 pub mod idiom;
 pub mod index;

@@ -8,68 +8,24 @@ use super::window::{Slide, slides, window_places};
 use super::{Array, Kept, KernelError, Tape, Var};
 use crate::ops::Call;
 
+/// An entry over so many axes.
+macro_rules! over {
+    ($name:literal, $axes:literal, $f:ident) => {
+        kernel($name, |tape, call, given| {
+            let (x, weight) = (given.need(0)?, given.need(1)?);
+            one($f(tape, call, x, weight, given.get(2), $axes)?)
+        })
+    };
+}
+
 /// The kernels of this family.
 pub static KERNELS: &[Kernel] = &[
-    kernel("conv1d", |tape, call, given| {
-        one(conv(
-            tape,
-            call,
-            given.need(0)?,
-            given.need(1)?,
-            given.get(2),
-            1,
-        )?)
-    }),
-    kernel("conv2d", |tape, call, given| {
-        one(conv(
-            tape,
-            call,
-            given.need(0)?,
-            given.need(1)?,
-            given.get(2),
-            2,
-        )?)
-    }),
-    kernel("conv3d", |tape, call, given| {
-        one(conv(
-            tape,
-            call,
-            given.need(0)?,
-            given.need(1)?,
-            given.get(2),
-            3,
-        )?)
-    }),
-    kernel("conv_transpose1d", |tape, call, given| {
-        one(transposed(
-            tape,
-            call,
-            given.need(0)?,
-            given.need(1)?,
-            given.get(2),
-            1,
-        )?)
-    }),
-    kernel("conv_transpose2d", |tape, call, given| {
-        one(transposed(
-            tape,
-            call,
-            given.need(0)?,
-            given.need(1)?,
-            given.get(2),
-            2,
-        )?)
-    }),
-    kernel("conv_transpose3d", |tape, call, given| {
-        one(transposed(
-            tape,
-            call,
-            given.need(0)?,
-            given.need(1)?,
-            given.get(2),
-            3,
-        )?)
-    }),
+    over!("conv1d", 1, conv),
+    over!("conv2d", 2, conv),
+    over!("conv3d", 3, conv),
+    over!("conv_transpose1d", 1, transposed),
+    over!("conv_transpose2d", 2, transposed),
+    over!("conv_transpose3d", 3, transposed),
 ];
 
 /// Labels of the axes of windows and of their elements.

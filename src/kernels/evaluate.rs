@@ -126,6 +126,9 @@ fn run(
         let name = call.op.name;
         return Err(KernelError::new(format!("there is no kernel of `{name}`")));
     };
+    if let Some(why) = kernel.refuses {
+        return Err(KernelError::new(why));
+    }
     let operands = call.arguments.iter().flatten().map(|argument| argument.ty);
     let mut types = operands.chain(call.outputs);
     if !kernel.complex && types.any(|ty| ty.dtype.is_complex()) {

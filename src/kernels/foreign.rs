@@ -1,20 +1,18 @@
 //! What another program does: constants and overwritten parts are run, calls of which no more is
 //! known than their types are not.
 
-use super::registry::{Kernel, kernel, one};
-use super::{Array, KernelError};
+use super::Array;
+use super::registry::{Kernel, kernel, one, refused};
 
 const UNKNOWN: &str = "what it computes is not known";
 
 /// The kernels of this family.
 pub static KERNELS: &[Kernel] = &[
-    kernel("opaque", |_, _, _| Err(KernelError::new(UNKNOWN))),
-    kernel("elementwise", |_, _, _| Err(KernelError::new(UNKNOWN))),
-    kernel("summarised", |_, _, _| Err(KernelError::new(UNKNOWN))),
-    kernel("rearranged", |_, _, _| Err(KernelError::new(UNKNOWN))),
-    kernel("overwritten", |_, _, _| {
-        Err(KernelError::new("which part is overwritten is not known"))
-    }),
+    refused("opaque", UNKNOWN),
+    refused("elementwise", UNKNOWN),
+    refused("summarised", UNKNOWN),
+    refused("rearranged", UNKNOWN),
+    refused("overwritten", "which part is overwritten is not known"),
     kernel("tensor", |tape, call, _| {
         // Any values within its bounds; whole ones for integers.
         let sizes = call.integers("size").unwrap_or_default();

@@ -1,7 +1,7 @@
 //! Reading by index: `gather`, `index_select`, `index`.
 
 use super::extreme::by_index;
-use super::registry::{Kernel, kernel, one};
+use super::registry::{Kernel, kernel, one, refused};
 use super::shape::axis;
 
 use super::tape::pointwise::{broadcast_sizes, spread};
@@ -53,16 +53,14 @@ pub static KERNELS: &[Kernel] = &[
         let (places, _) = indexed(tape, call, x, |position| given.get(position), 1)?;
         one(tape.gather(x, places, f64::NAN))
     }),
-    kernel("masked_select", |_, _, _| {
-        Err(KernelError::new(
-            "how many elements there are depends on the mask's values",
-        ))
-    }),
-    kernel("nonzero", |_, _, _| {
-        Err(KernelError::new(
-            "how many elements there are depends on the values",
-        ))
-    }),
+    refused(
+        "masked_select",
+        "how many elements there are depends on the mask's values",
+    ),
+    refused(
+        "nonzero",
+        "how many elements there are depends on the values",
+    ),
 ];
 
 /// The places that `x[indices]` shows, with the indices from the operand `first` on, and the sizes

@@ -1,6 +1,6 @@
 //! Pools: the greatest, the mean or a norm of windows.
 
-use super::registry::{Kernel, kernel, one};
+use super::registry::{Kernel, kernel, one, refused};
 use super::tape::places::places_of;
 use super::window::{Slide, slides, window_places};
 use super::{Array, KernelError, Tape, Var};
@@ -43,11 +43,7 @@ pub static KERNELS: &[Kernel] = &[
         let axes: Vec<usize> = (2..tape.sizes(x).len()).collect();
         one(tape.mean(x, &axes, true)?)
     }),
-    kernel("pool_indices", |_, _, _| {
-        Err(super::KernelError::new(
-            "which pool the indices are of is not known",
-        ))
-    }),
+    refused("pool_indices", "which pool the indices are of is not known"),
     kernel("global_max_pool", |tape, _, given| {
         let x = given.need(0)?;
         let sizes = tape.sizes(x);

@@ -29,6 +29,8 @@ pub struct Kernel {
     /// Why it cannot be held to what is kept of it, where it cannot: it computes in other steps
     /// than PyTorch.
     pub other_steps: Option<&'static str>,
+    /// Why there is none, where there is none.
+    pub refuses: Option<&'static str>,
 }
 
 impl Kernel {
@@ -45,6 +47,16 @@ impl Kernel {
     }
 }
 
+/// The entry of an op that is not computed here, and why.
+pub const fn refused(op: &'static str, why: &'static str) -> Kernel {
+    Kernel {
+        refuses: Some(why),
+        ..kernel(op, |_, _, _| {
+            Err(KernelError::new("it is not computed here"))
+        })
+    }
+}
+
 /// One output.
 pub fn one(var: Var) -> Result<Results, KernelError> {
     Ok(smallvec::smallvec![var])
@@ -57,6 +69,7 @@ pub const fn kernel(op: &'static str, run: Run) -> Kernel {
         run,
         complex: false,
         other_steps: None,
+        refuses: None,
     }
 }
 
@@ -145,5 +158,19 @@ mod tests {
             }
         }
         assert!(missing.is_empty(), "\n{}", missing.join("\n"));
+    }
+
+    /// Guards against entries that only refuse: each of them is known, and says why.
+    #[test]
+    fn what_is_refused_is_known() {
+        let all = FAMILIES.iter().flat_map(|(_, kernels)| kernels.iter());
+        let refused: Vec<&str> = all
+            .filter(|kernel| kernel.refuses.is_some_and(|why| !why.is_empty()))
+            .map(|kernel| kernel.op)
+            .collect();
+        let expected = "ctc_loss svd svdvals eigh eigvalsh qr opaque elementwise summarised \
+                        rearranged overwritten masked_select nonzero pool_indices unique \
+                        deform_conv2d roi_align roi_pool nms";
+        assert_eq!(refused.join(" "), expected);
     }
 }

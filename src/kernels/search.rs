@@ -1,6 +1,6 @@
 //! Searching and counting: nothing of this has a gradient.
 
-use super::registry::{Kernel, kernel, one};
+use super::registry::{Kernel, kernel, one, refused};
 use super::{Array, KernelError};
 
 /// The kernels of this family.
@@ -29,11 +29,10 @@ pub static KERNELS: &[Kernel] = &[
             values[0].mapv(|x| place(&sorted, x, right))
         }))
     }),
-    kernel("unique", |_, _, _| {
-        Err(KernelError::new(
-            "how many elements there are depends on the values",
-        ))
-    }),
+    refused(
+        "unique",
+        "how many elements there are depends on the values",
+    ),
     kernel("bincount", |tape, call, given| {
         let x = given.need(0)?;
         let bins = call.size("minlength")? as usize;

@@ -1,9 +1,10 @@
 //! `memory/function-in-pieces`: see its page.
 
-use rustc_hash::{FxHashMap, FxHashSet};
+use rustc_hash::FxHashMap;
 
 use crate::diag::Level;
-use crate::graph::{DefinitionId, Graph, NodeId, TensorId};
+use crate::facts::functions::functions;
+use crate::graph::{DefinitionId, NodeId, TensorId};
 use crate::quantity::Bytes;
 use crate::rules::{Check, Context, FixKind, Reporter, Rule};
 
@@ -40,7 +41,7 @@ fn check(context: &Context<'_>, reporter: &mut Reporter<'_>) {
     if !graph.training || facts.cost().written < LEAST {
         return;
     }
-    let groups = groups(graph, |id| facts.liveness().is_live(id));
+    let groups = functions(graph, facts.liveness());
     if groups.is_empty() {
         return;
     }
@@ -52,7 +53,7 @@ fn check(context: &Context<'_>, reporter: &mut Reporter<'_>) {
             .push((one.tensor, one.bytes));
     }
     let all = Bytes(saved.total());
-    let mut functions: Vec<Function> = Vec::new();
+    let mut found: Vec<Function> = Vec::new();
     let mut places: FxHashMap<DefinitionId, usize> = FxHashMap::default();
     for (source, calls) in groups {
         let source = facts.storages().root(source);
@@ -71,14 +72,14 @@ fn check(context: &Context<'_>, reporter: &mut Reporter<'_>) {
         let definition = graph.layer(graph.node(last).layer).definition;
         match places.get(&definition) {
             Some(&at) => {
-                let function = &mut functions[at];
+                let function = &mut found[at];
                 function.instances += 1;
                 function.kept.1 += pieces.1;
                 function.alone += alone;
             }
             None => {
-                places.insert(definition, functions.len());
-                functions.push(Function {
+                places.insert(definition, found.len());
+                found.push(Function {
                     last,
                     calls: calls.len(),
                     kept: pieces,
@@ -88,7 +89,7 @@ fn check(context: &Context<'_>, reporter: &mut Reporter<'_>) {
             }
         }
     }
-    for function in functions {
+    for function in found {
         let (count, bytes) = function.kept;
         if bytes <= function.alone || bytes < LEAST || bytes.as_f64() < SHARE * all.as_f64() {
             continue;
@@ -111,76 +112,3 @@ fn check(context: &Context<'_>, reporter: &mut Reporter<'_>) {
         );
     }
 }
-
-/// Groups of at least two elementwise calls that read one tensor in all, numbers aside, and hand on
-/// one: the tensor, and the calls in order. `O(calls + uses)` but for the walks, each of which ends
-/// where the group does.
-fn groups(graph: &Graph, live: impl Fn(NodeId) -> bool) -> Vec<(TensorId, Vec<NodeId>)> {
-    let elementwise = |id: NodeId| {
-        let node = graph.node(id);
-        let ty = graph.ty(node.first_output);
-        node.op.element.is_some() && !node.op.view && node.op.differentiable && ty.dtype.is_float()
-    };
-    let mut taken: FxHashSet<NodeId> = FxHashSet::default();
-    let mut groups = Vec::new();
-    let mut ids: Vec<NodeId> = graph
-        .node_ids()
-        .filter(|&id| live(id) && elementwise(id))
-        .collect();
-    ids.reverse();
-    for end in ids {
-        if taken.contains(&end) {
-            continue;
-        }
-        let shape = &graph.ty(graph.node(end).first_output).shape;
-        let mut inside: FxHashSet<NodeId> = FxHashSet::from_iter([end]);
-        let mut grown = true;
-        // A producer joins when all that read it are inside.
-        while grown && inside.len() <= MOST_CALLS {
-            grown = false;
-            let sources: Vec<NodeId> = inside
-                .iter()
-                .flat_map(|&id| &graph.node(id).arguments)
-                .filter_map(|&tensor| graph.producer(tensor))
-                .collect();
-            for source in sources {
-                let node = graph.node(source);
-                let joins = !inside.contains(&source)
-                    && elementwise(source)
-                    && graph.ty(node.first_output).shape == *shape
-                    && !graph.outputs.contains(&node.first_output)
-                    && graph
-                        .uses_of(source)
-                        .all(|(user, _)| inside.contains(&user));
-                grown |= joins && inside.insert(source);
-            }
-        }
-        let mut outside: Vec<TensorId> = inside
-            .iter()
-            .flat_map(|&id| graph.node(id).arguments.iter().copied())
-            .filter(|&tensor| tensor.is_present() && graph.constant(tensor).is_none())
-            .filter(|&tensor| {
-                !graph
-                    .producer(tensor)
-                    .is_some_and(|id| inside.contains(&id))
-            })
-            .collect();
-        outside.sort_unstable();
-        outside.dedup();
-        let [source] = outside.as_slice() else {
-            continue;
-        };
-        if inside.len() < 2 || !graph.tensor(*source).requires_grad {
-            continue;
-        }
-        let mut calls: Vec<NodeId> = inside.into_iter().collect();
-        calls.sort_unstable();
-        taken.extend(&calls);
-        groups.push((*source, calls));
-    }
-    groups.reverse();
-    groups
-}
-
-/// Functions of one tensor are short.
-const MOST_CALLS: usize = 24;
