@@ -34,6 +34,7 @@ use std::cell::OnceCell;
 
 use crate::graph::Graph;
 use crate::lower::Model;
+use crate::ops::gradient::Kernels;
 use crate::spec::Spec;
 use crate::spec::run::Run;
 
@@ -230,6 +231,10 @@ impl<'a> Facts<'a> {
             liveness: self.liveness(),
             dtypes: self.dtypes(),
             storages: self.storages(),
+            kernels: match self.run().cluster.device.value {
+                Some(_) => Kernels::Device,
+                None => Kernels::Traced,
+            },
         }
     }
 

@@ -4,12 +4,13 @@
 //! family of ReLU, by quadrature for the others.
 
 use super::definition::{Default, Element, attribute, like_first, save_input, save_output};
+use super::gradient::{self, Kernels};
 use super::pointwise::{
     LIBRARY_ERROR, float_like_first, function, increasing, increasing_exactly, operations, range,
     refuse,
 };
 use super::{Attribute, AttributeKind, Autocast, Call, Op, OpError, Outputs, Saved, gaussian};
-use crate::tensor::Interval;
+use crate::tensor::{Dtype, Interval};
 
 /// A real attribute with a default.
 pub const fn number(name: &'static str, default: f64, summary: &'static str) -> Attribute {
@@ -136,12 +137,26 @@ pub static OPS: &[Op] = &[
     Op {
         aliases: &["swish"],
         interval: |call, ranges| pieces(call, ranges, &[-1.278_464_542_761]),
+        // Taken apart: s · (1 + x · (1 - s)) with s = sigmoid(x).
+        gradient: |call, gradient| match gradient.is_traced() {
+            true => gradient::after::<5>(call, gradient),
+            false => gradient::each(call, gradient),
+        },
         ..activation("silu", "input · sigmoid(input)", 5, |_, x| {
             x[0] * sigmoid(x[0])
         })
     },
     Op {
         interval: |call, ranges| pieces(call, ranges, &[-1.192_431_214_5]),
+        // Taken apart: t + x · s · (1 - t · t) with t = tanh(softplus(x)) and s = sigmoid(x).
+        gradient: |call, gradient| {
+            if gradient.is_traced() && call.requires_grad(0) {
+                gradient.scratches(2);
+                gradient.drop(0, 1);
+                gradient.scratches(6);
+            }
+            gradient::each(call, gradient);
+        },
         ..activation("mish", "input · tanh(softplus(input))", 4, |_, x| {
             x[0] * x[0].exp().ln_1p().tanh()
         })
@@ -241,6 +256,17 @@ pub static OPS: &[Op] = &[
     },
     Op {
         aliases: &["log_sigmoid"],
+        // Only a device's kernel does without exp(-|x|).
+        saved: |call, saved| {
+            save_input(call, saved);
+            if saved.kernels == Kernels::Traced {
+                saved.extra(
+                    "buffer",
+                    call.elements(0),
+                    call.output().map_or(Dtype::Float32, |ty| ty.dtype),
+                );
+            }
+        },
         interval: |call, ranges| increasing(call, ranges).clamped(f64::NEG_INFINITY, 0.0),
         ..activation(
             "logsigmoid",

@@ -3,13 +3,14 @@
 use smallvec::{SmallVec, smallvec};
 
 use super::definition::{BASE, Default, attribute, operand, optional};
+use super::gradient::{self, Gradient, Kernels};
 use super::pointwise::range;
 use super::recurrence::{Cell, Drive, settle};
 use super::{
     Attribute, AttributeKind, Autocast, Call, Init, Op, OpError, Operand, Outputs,
     ParameterDefinition, Saved, Work, multilinear,
 };
-use crate::tensor::{Interval, Shape, TensorType};
+use crate::tensor::{Dtype, Interval, Shape, TensorType};
 
 /// The entries of this family.
 pub static OPS: &[Op] = &[
@@ -122,6 +123,7 @@ const CELL: Op = Op {
             })
     },
     saved,
+    gradient,
     interval: |call, ranges| {
         let initial = match call.has(1) {
             true => range(ranges, 1),
@@ -326,6 +328,9 @@ fn saved(call: &Call, saved: &mut Saved) {
         // One tensor of zeros serves as both states.
         saved.extra("initial state", state, output.dtype);
     }
+    if saved.kernels == Kernels::Traced {
+        return saved_step_by_step(call, &sizes, output.dtype, saved);
+    }
     let workspace = match sizes.cell {
         Cell::Tanh | Cell::Relu => return saved.output(0),
         Cell::Lstm => {
@@ -345,6 +350,43 @@ fn saved(call: &Call, saved: &mut Saved) {
     saved.extra("input gates", gates, output.dtype);
     saved.extra("hidden gates", gates, output.dtype);
     saved.extra("workspace", state.saturating_mul(workspace), output.dtype);
+}
+
+/// Without a fused kernel: the gates, and of an LSTM the tanh of the cell, of a GRU three parts of
+/// the candidate and of the mean.
+fn saved_step_by_step(call: &Call, sizes: &Sizes, dtype: Dtype, saved: &mut Saved) {
+    let state = sizes.rows.saturating_mul(sizes.hidden);
+    let besides = match sizes.cell {
+        Cell::Tanh | Cell::Relu => return saved.output(0),
+        Cell::Lstm => {
+            saved.argument(call, 2);
+            1
+        }
+        Cell::Gru => {
+            saved.argument(call, 1);
+            3
+        }
+    };
+    let gates = state.saturating_mul(sizes.cell.gates());
+    saved.extra("gates", gates, dtype);
+    saved.extra("parts", state.saturating_mul(besides), dtype);
+}
+
+/// Without a fused kernel, the gradients of the gates are made in parts, and joined.
+fn gradient(call: &Call, gradient: &mut Gradient<'_>) {
+    if let (true, Ok(sizes), Some(output)) = (gradient.is_traced(), Sizes::of(call), call.output())
+    {
+        let state = sizes.rows.saturating_mul(sizes.hidden);
+        let gates = output
+            .dtype
+            .bytes_for(state.saturating_mul(sizes.cell.gates()));
+        gradient.scratch(gates);
+        gradient.scratch(gates);
+        gradient.release("parts");
+        gradient.release("gates");
+        gradient.drop(0, 1);
+    }
+    gradient::each(call, gradient);
 }
 
 #[cfg(test)]

@@ -3,7 +3,7 @@
 use smallvec::SmallVec;
 use smol_str::SmolStr;
 
-use super::gradient::{self, Gradient};
+use super::gradient::{self, Gradient, Kernels};
 use super::layout::{self, Layout};
 use super::{AttributeKind, AttributeValue, Attributes, Call, Init, OpError};
 use crate::tensor::{Dtype, Interval, Moments, Shape, TensorType};
@@ -226,9 +226,19 @@ pub struct Saved {
     pub outputs: SmallVec<[usize; 2]>,
     /// Further tensors: name, elements, element type. `dropout`'s mask, `layer_norm`'s statistics.
     pub extra: SmallVec<[(&'static str, u64, Dtype); 1]>,
+    /// Whose kernels run: a formula that is taken apart keeps what its steps need.
+    pub kernels: Kernels,
 }
 
 impl Saved {
+    /// Nothing kept yet, for a run by those kernels.
+    pub fn by(kernels: Kernels) -> Saved {
+        Saved {
+            kernels,
+            ..Saved::default()
+        }
+    }
+
     /// Keeps the operand at `position`, if it is given.
     pub fn argument(&mut self, call: &Call, position: usize) {
         if call.has(position) && !self.arguments.contains(&position) {

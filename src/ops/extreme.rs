@@ -28,6 +28,7 @@ pub static OPS: &[Op] = &[
     Op {
         attributes: &[ONE_DIM, KEEPDIM],
         saved: save_indices,
+        gradient: gradient::scattered,
         gradient_gain: one_of_many,
         ..extreme(
             "max_dim",
@@ -38,6 +39,7 @@ pub static OPS: &[Op] = &[
     Op {
         attributes: &[ONE_DIM, KEEPDIM],
         saved: save_indices,
+        gradient: gradient::scattered,
         gradient_gain: one_of_many,
         ..extreme(
             "min_dim",

@@ -12,6 +12,31 @@ use super::Call;
 use super::layout::{Strides, contiguous_strides, dense_like, viewed};
 use crate::tensor::Dtype;
 
+/// Whose kernels a step runs.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Kernels {
+    /// A device's. `silu` has one for its gradient, and what an expression no longer needs is
+    /// written over.
+    #[default]
+    Device,
+    /// Those that PyTorch runs where no device is named and a `TorchDispatchMode` watches, as
+    /// `MemTracker` and `FlopCounterMode` do. Formulas that have a kernel on devices only are taken
+    /// apart (`CompositeImplicitAutograd`), and no temporary is written over
+    /// (`isTensorSubclassLike` holds for all tensors under a mode), so every step of a formula
+    /// makes a tensor.
+    Traced,
+}
+
+impl Kernels {
+    /// In one word.
+    pub fn name(self) -> &'static str {
+        match self {
+            Kernels::Device => "device",
+            Kernels::Traced => "traced",
+        }
+    }
+}
+
 /// One thing that happens in the backward pass of a call.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Step {
@@ -39,16 +64,22 @@ pub struct Gradient<'a> {
     /// The strides of the gradients of the outputs; `None` for one that is not defined, because
     /// nothing that the loss depends on uses the output.
     incoming: &'a [Option<Strides>],
+    kernels: Kernels,
     /// What happens, in order.
     pub steps: SmallVec<[Step; 4]>,
 }
 
 impl<'a> Gradient<'a> {
     /// Nothing written yet.
-    pub fn new(call: &'a Call<'a>, incoming: &'a [Option<Strides>]) -> Gradient<'a> {
+    pub fn new(
+        call: &'a Call<'a>,
+        incoming: &'a [Option<Strides>],
+        kernels: Kernels,
+    ) -> Gradient<'a> {
         Gradient {
             call,
             incoming,
+            kernels,
             steps: SmallVec::new(),
         }
     }
@@ -62,6 +93,11 @@ impl<'a> Gradient<'a> {
                 .output()
                 .map_or_else(Strides::new, |ty| contiguous_strides(ty.shape.sizes())),
         }
+    }
+
+    /// Whether formulas are taken apart.
+    pub fn is_traced(&self) -> bool {
+        self.kernels == Kernels::Traced
     }
 
     /// Whether the gradient of the output of that number is defined.
@@ -98,7 +134,7 @@ impl<'a> Gradient<'a> {
     }
 
     /// `count` tensors of the size of the first output that live until the node ends.
-    fn scratches(&mut self, count: usize) -> usize {
+    pub fn scratches(&mut self, count: usize) -> usize {
         for _ in 0..count {
             self.scratch(self.output_bytes());
         }
@@ -272,7 +308,11 @@ pub fn chosen(call: &Call, gradient: &mut Gradient<'_>) {
         gradient.scratch(mask);
         gradient.scratches(1);
         gradient.scratch(mask);
-        3
+        // The zeros are written into the choice, or into a copy of it.
+        3 + match gradient.is_traced() {
+            true => gradient.scratches(1),
+            false => 0,
+        }
     });
 }
 
@@ -388,6 +428,15 @@ pub fn padded(call: &Call, gradient: &mut Gradient<'_>) {
         Ok(shape) => gradient.make_in_order(0, contiguous_strides(shape.sizes())),
         Err(_) => gradient.make(0),
     }
+}
+
+/// Zeros of the operand's shape, to whose places the incoming gradient is written or added, in
+/// place on a device: `gather`, `index_select`, `sort`.
+pub fn scattered(call: &Call, gradient: &mut Gradient<'_>) {
+    if let (true, true, Ok(ty)) = (gradient.is_traced(), call.requires_grad(0), call.ty(0)) {
+        gradient.scratch(ty.bytes());
+    }
+    each(call, gradient);
 }
 
 /// One kernel after `COUNT` tensors of the output's size that an expression leaves behind.

@@ -8,6 +8,7 @@ use smallvec::smallvec;
 use super::definition::{
     BASE, Default, Infer, attribute, no_work, operand, same_interval, same_moments, variadic,
 };
+use super::gradient;
 use super::pointwise::{keep, refuse};
 use super::{Attribute, AttributeKind, Call, Op, OpError, Operand, Outputs, Saved, Work};
 use crate::tensor::{Dtype, Interval, Shape, TensorType};
@@ -131,6 +132,7 @@ const fn reading(name: &'static str, summary: &'static str, infer: Infer) -> Op 
             let share = call.output_elements() as f64 / call.elements(0).max(1) as f64;
             (position == 0).then_some(share)
         },
+        gradient: gradient::scattered,
         ..BASE
     }
 }

@@ -159,7 +159,14 @@ pub static OPS: &[Op] = &[
         },
         // σ(x) − t, in place; with weights of the positive, their product with t and σ(x) besides.
         gradient: |call, gradient| {
-            for _ in 0..if call.has(3) { 2 } else { 0 } {
+            // Not in place there is one more, and five with weights.
+            let count = match (gradient.is_traced(), call.has(3)) {
+                (false, false) => 0,
+                (false, true) => 2,
+                (true, false) => 1,
+                (true, true) => 5,
+            };
+            for _ in 0..count {
                 gradient.scratch(output_dtype(call).bytes_for(pairs(call)));
             }
             gradient.make(0);
@@ -205,6 +212,12 @@ pub static OPS: &[Op] = &[
             ),
         ],
         work: |call| pairs_work(call, 5),
+        // The negative of what arrives, and with a logarithm for target its product besides.
+        gradient: |call, gradient| {
+            gradient.scratch(output_dtype(call).bytes_for(pairs(call)));
+            gradient.make(0);
+            gradient.make(1);
+        },
         saved: |call, saved| match call.boolean("log_target") {
             // exp(target) · (target − input)
             true => {
@@ -264,6 +277,14 @@ pub static OPS: &[Op] = &[
             REDUCTION,
         ],
         work: |call| pairs_work(call, if call.boolean("full") { 9 } else { 4 }),
+        // What arrives for each element, its negative, and its product with the rate.
+        gradient: |call, gradient| {
+            for _ in 0..2 {
+                gradient.scratch(output_dtype(call).bytes_for(pairs(call)));
+            }
+            gradient.make(0);
+            gradient.make(1);
+        },
         saved: |call, saved| {
             let name = if call.boolean("log_input") {
                 "rate"

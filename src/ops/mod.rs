@@ -70,6 +70,7 @@ mod ranking;
 mod rectifier;
 pub mod recurrent;
 mod recurrent_sizes;
+mod recurrent_traced;
 mod reduce;
 mod resize;
 mod scan;

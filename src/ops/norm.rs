@@ -6,7 +6,8 @@ use smallvec::{SmallVec, smallvec};
 use super::definition::{BASE, Default, attribute, operand, optional};
 use super::normalised::{
     EPS, affine, affine_interval, affine_moments, affine_parameters, channels, eps, fits, floating,
-    infer_channels, normalising_work, scaled_gain, standardised, standardised_moments, statistics,
+    infer_channels, normalising_work, root_mean_square_gradient, save_root_mean_square,
+    scaled_gain, standardised, standardised_moments, statistics,
 };
 use super::pointwise::{operations, range};
 use super::{
@@ -143,11 +144,8 @@ pub static OPS: &[Op] = &[
         infer: |call| infer_shaped(call, &[1]),
         autocast: Autocast::Float32,
         work: |call| operations(call, 3 + u128::from(call.has(1))),
-        saved: |call, saved| {
-            saved.argument(call, 0);
-            saved.argument(call, 1);
-            statistics(call, saved, &["rstd"], rows(call));
-        },
+        saved: |call, saved| save_root_mean_square(call, saved, rows(call)),
+        gradient: root_mean_square_gradient,
         interval: |call, ranges| {
             let count = normalized_shape(call).map_or(0, |shape| shape.elements());
             let (input, eps) = (range(ranges, 0), eps(call));

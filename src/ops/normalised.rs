@@ -7,6 +7,7 @@
 use smallvec::{SmallVec, smallvec};
 
 use super::definition::{Default, attribute};
+use super::gradient::{self, Gradient, Kernels};
 use super::pointwise::{operations, range};
 use super::{
     Attribute, AttributeKind, Call, Init, OpError, Outputs, ParameterDefinition, Saved, Work,
@@ -197,4 +198,26 @@ pub(super) fn scaled_gain(
     };
     let gain = weight / (variance + eps(call));
     gain.is_finite().then_some(gain)
+}
+
+/// What `rms_norm` keeps: both operands and the statistic of each row. Taken apart, its product with
+/// the weight keeps its other factor, too.
+pub(super) fn save_root_mean_square(call: &Call, saved: &mut Saved, rows: u64) {
+    saved.argument(call, 0);
+    saved.argument(call, 1);
+    statistics(call, saved, &["rstd"], rows);
+    if let (Kernels::Traced, true, Some(output)) =
+        (saved.kernels, call.requires_grad(1), call.output())
+    {
+        saved.extra("normalised", call.elements(0), output.dtype);
+    }
+}
+
+/// The gradient of `rms_norm`: one kernel, or the gradients of x · rstd · weight and of rstd one by
+/// one.
+pub(super) fn root_mean_square_gradient(call: &Call, gradient: &mut Gradient<'_>) {
+    match gradient.is_traced() {
+        true => gradient::after::<3>(call, gradient),
+        false => gradient::each(call, gradient),
+    }
 }

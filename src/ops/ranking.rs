@@ -220,6 +220,7 @@ pub static OPS: &[Op] = &[
 const fn selection(name: &'static str, summary: &'static str, infer: Infer) -> Op {
     Op {
         saved: save_indices,
+        gradient: gradient::scattered,
         interval: |_, ranges| range(ranges, 0),
         ..reduction(name, summary, infer)
     }

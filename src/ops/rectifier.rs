@@ -97,6 +97,11 @@ pub static OPS: &[Op] = &[
         autocast: Autocast::Lower,
         work: |call| operations(call, 2),
         saved: save_operands,
+        // One kernel makes both, that of the slope with the size of the input.
+        gradient: |_, gradient| {
+            gradient.make(0);
+            gradient.make_summed(1);
+        },
         interval: |_, ranges| {
             let (x, weight) = (range(ranges, 0), range(ranges, 1));
             let positive = Interval::new(x.low.max(0.0), x.high.max(0.0));

@@ -8,12 +8,13 @@
 use smallvec::SmallVec;
 
 use super::definition::{BASE, Default, attribute, operand, optional, variadic};
+use super::gradient::{self, Kernels};
 use super::pointwise::range;
 use super::recurrence::{Cell, Drive, Settled, settle};
 use super::recurrent_sizes::{Sizes, back_steps};
 use super::{
     Attribute, AttributeKind, Autocast, Call, Init, Op, OpError, Outputs, ParameterDefinition,
-    Saved, Work, multilinear,
+    Saved, Work, multilinear, recurrent_traced,
 };
 use crate::tensor::{Interval, Moments, TensorType};
 
@@ -178,6 +179,10 @@ const LAYER: Op = Op {
         Err(_) => 0,
     },
     saved,
+    gradient: |call, gradient| match Sizes::of(call) {
+        Ok(sizes) if gradient.is_traced() => recurrent_traced::gradient(call, &sizes, gradient),
+        _ => gradient::each(call, gradient),
+    },
     interval: |call, ranges| {
         let Ok(sizes) = Sizes::of(call) else {
             return Interval::ANYTHING;
@@ -294,7 +299,6 @@ fn saved(call: &Call, saved: &mut Saved) {
         return;
     };
     saved.argument(call, 0);
-    saved.output(0);
     let states = [
         ("initial state", sizes.state()),
         ("initial cell", sizes.hidden),
@@ -312,6 +316,10 @@ fn saved(call: &Call, saved: &mut Saved) {
     for position in sizes.first_weight()..call.arguments.len() {
         saved.argument(call, position);
     }
+    if saved.kernels == Kernels::Traced {
+        return recurrent_traced::saved(call, &sizes, output.dtype, saved);
+    }
+    saved.output(0);
     // Gates, and the states that the output does not show: of an LSTM both, of a GRU its own and
     // the recurrent part of the candidate.
     let each = match sizes.cell {

@@ -22,6 +22,9 @@ pub struct PeakPart {
     pub op: &'static str,
     /// The part of the step.
     pub phase: &'static str,
+    /// Whose kernels run: those of the `device` that is named, or, where none is, the `traced`
+    /// ones, whose formulas PyTorch takes apart before a tracker.
+    pub kernels: &'static str,
     /// What it is made of.
     pub parts: Vec<PeakRow>,
     /// Who holds most of it, the largest first.
@@ -134,6 +137,7 @@ impl PeakPart {
             at,
             op,
             phase: peak.moment.map_or("", |moment| moment.phase.name()),
+            kernels: facts.timeline().kernels.name(),
             parts: peak
                 .parts
                 .iter()

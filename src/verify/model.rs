@@ -20,6 +20,7 @@ use crate::facts::timeline;
 use crate::graph::{Graph, NodeId, TensorId};
 use crate::kernels::{Array, Setting};
 use crate::lower::Model;
+use crate::ops::gradient::Kernels;
 use crate::ops::{AttributeValue, Call};
 use crate::spec::Spec;
 
@@ -210,6 +211,8 @@ pub fn verify(
         policy: &policy,
         dtypes: &dtypes,
         storages: &storages,
+        // What a run writes over is not told apart here from what it makes.
+        kernels: Kernels::Device,
         ..facts.timeline()
     };
     whole.memory(&mut result, &saved, inputs);

@@ -7,7 +7,7 @@ use super::heap::{Handle, Phase, Recorder};
 use super::step::{Pending, Step};
 use crate::facts::memory::MemoryKind;
 use crate::graph::{Node, NodeId, TensorId};
-use crate::ops::gradient::{Gradient, Step as Part};
+use crate::ops::gradient::{Gradient, Kernels, Step as Part};
 use crate::ops::layout::{Strides, contiguous_strides};
 
 /// The gradient that a call makes of the operand at a position.
@@ -151,7 +151,7 @@ impl<R: Recorder> Step<'_, R> {
             .collect();
         let strides = |tensor| self.of.storages.strides(tensor);
         let steps = dtypes.with_call(graph, node, strides, |call| {
-            let mut gradient = Gradient::new(call, &incoming);
+            let mut gradient = Gradient::new(call, &incoming, self.of.kernels);
             (node.op.gradient)(call, &mut gradient);
             gradient.steps
         });
@@ -265,9 +265,10 @@ impl<R: Recorder> Step<'_, R> {
         });
     }
 
-    /// The sum of two gradients: into the first, if nothing else refers to it.
+    /// The sum of two gradients: into the first, if nothing else refers to it and its storage may be
+    /// written over.
     fn sum(&mut self, tensor: TensorId, old: Handle, new: Handle, kind: MemoryKind) -> Handle {
-        if self.heap.is_sole(old) {
+        if self.of.kernels == Kernels::Device && self.heap.is_sole(old) {
             self.heap.release(new);
             return old;
         }

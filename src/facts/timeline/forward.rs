@@ -98,7 +98,7 @@ impl<R: Recorder> Step<'_, R> {
     fn call(&mut self, id: NodeId, keeping: Keeping) {
         let (graph, dtypes) = (self.of.graph, self.of.dtypes);
         let node = graph.node(id);
-        let mut asked = Saved::default();
+        let mut asked = Saved::by(self.of.kernels);
         let strides = |tensor| self.of.storages.strides(tensor);
         let has_gradient = self.has_gradient(id);
         dtypes.with_call(graph, node, strides, |call| {

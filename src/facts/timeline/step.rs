@@ -10,6 +10,7 @@ use crate::facts::memory::{MemoryKind, state_bytes};
 use crate::facts::precision::{NodeDtypes, Policy};
 use crate::facts::storage::Storages;
 use crate::graph::{Graph, LayerId, NodeId, TensorId, TensorKind};
+use crate::ops::gradient::Kernels;
 use crate::ops::layout::Strides;
 use crate::spec::run::Run;
 use crate::tensor::Dtype;
@@ -29,6 +30,8 @@ pub struct Inputs<'a> {
     pub dtypes: &'a NodeDtypes,
     /// In whose storage tensors lie.
     pub storages: &'a Storages,
+    /// Whose kernels run.
+    pub kernels: Kernels,
 }
 
 /// A storage that autograd keeps for a node.

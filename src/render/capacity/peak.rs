@@ -46,8 +46,14 @@ pub(super) fn peak_line(memory: &MemoryPart) -> String {
         .iter()
         .map(|row| format!("{} {}", row.phase, row.bytes))
         .collect();
+    let kernels = match (memory.training, peak.kernels) {
+        (true, "traced") => {
+            " No device is named: formulas are taken apart, as PyTorch does before its MemTracker."
+        }
+        _ => "",
+    };
     format!(
-        "The peak is reached in the {} phase{place}. The most in each phase: {}.",
+        "The peak is reached in the {} phase{place}. The most in each phase: {}.{kernels}",
         peak.phase,
         phases.join(", ")
     )
