@@ -239,6 +239,46 @@ fn unicode(variable: fn(&str) -> Option<String>) -> bool {
 mod tests {
     use super::*;
 
+    /// Guards that a bar is drawn once the work takes long, and rubbed out at its end.
+    #[test]
+    fn progress_is_shown_when_work_is_long() {
+        let drawn = |begun: Instant| {
+            let mut text = Vec::new();
+            let mut progress = Progress {
+                err: Some(&mut text),
+                what: "check",
+                begun,
+                written: None,
+            };
+            progress.at(1, 4);
+            drop(progress);
+            String::from_utf8(text).unwrap()
+        };
+        assert_eq!(drawn(Instant::now()), "");
+        let long_ago = Instant::now().checked_sub(Duration::from_secs(3)).unwrap();
+        assert_eq!(
+            drawn(long_ago),
+            "\r\x1b[Kcheck [#####...............] 1 of 4, 9 s left\r\x1b[K"
+        );
+    }
+
+    /// Guards that a file or a pipe gets no bar.
+    #[test]
+    fn progress_is_for_people() {
+        for (is_terminal, expected) in [(true, true), (false, false)] {
+            let mut streams = Streams {
+                input: &mut io::empty(),
+                out: &mut io::sink(),
+                err: &mut io::sink(),
+                out_is_terminal: true,
+                err_is_terminal: is_terminal,
+                variable: |_| None,
+            };
+            let mut console = Console::new(&mut streams, ColourChoice::Auto);
+            assert_eq!(console.progress("check").err.is_some(), expected);
+        }
+    }
+
     /// Guards the order in which the conventions for colours are asked.
     #[test]
     fn colours_follow_the_conventions() {

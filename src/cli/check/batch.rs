@@ -69,13 +69,19 @@ struct Checked {
 
 impl Batch {
     /// Checks all specs. What can be read is read once, and kept for the next time.
-    pub fn check(&mut self) -> Outcome {
+    /// `progress` hears how many are done.
+    pub fn check(&mut self, progress: &mut dyn FnMut(usize)) -> Outcome {
         let edited: FxHashMap<&str, &Arc<str>> = self
             .jobs
             .iter()
             .filter_map(|job| Some((job.name.as_str(), job.text()?)))
             .collect();
-        let results = parallel::map(&self.jobs, self.threads, |job| self.check_one(job, &edited));
+        let results = parallel::map(
+            &self.jobs,
+            self.threads,
+            |job| self.check_one(job, &edited),
+            progress,
+        );
         let mut outcome = Outcome::default();
         let mut read = Vec::with_capacity(self.jobs.len());
         for (job, result) in self.jobs.iter().zip(results) {

@@ -46,7 +46,7 @@ pub(super) fn mend(batch: &mut Batch, outcome: Outcome, safety: Safety) -> Mende
         if !mended.round(batch, &mut closed, safety) {
             break;
         }
-        mended.outcome = batch.check();
+        mended.outcome = batch.check(&mut |_| ());
     }
     mended
 }
@@ -165,7 +165,7 @@ mod tests {
             levels: Levels::default(),
             threads: 1,
         };
-        let mut outcome = batch.check();
+        let mut outcome = batch.check(&mut |_| ());
         let file = outcome.roots[0].unwrap();
         let mut sink = Sink::new();
         for &(old, new, safety) in fixes {

@@ -151,7 +151,11 @@ impl Check {
             }
         }
         let mut batch = self.batch(&found.inputs, console, &mut failed)?;
-        let mut outcome = batch.check();
+        let count = batch.jobs.len();
+        let mut outcome = {
+            let mut progress = console.progress("check");
+            batch.check(&mut |done| progress.at(done, count))
+        };
         failed |= self.tell(&outcome.complaints, console);
         let specs = outcome.roots.iter().flatten().count();
         if specs == 0 && failed {
