@@ -59,7 +59,10 @@ mod tests {
                 item * 2
             };
             let results = map(&items, jobs, work, &mut |done| heard.push(done));
-            assert!(heard.is_sorted() && heard.iter().all(|&done| done <= 100), "{heard:?}");
+            assert!(
+                heard.is_sorted() && heard.iter().all(|&done| done <= 100),
+                "{heard:?}"
+            );
             let expected: Vec<_> = items
                 .iter()
                 .map(|&item| (item != 7).then_some(item * 2))

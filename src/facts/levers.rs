@@ -13,7 +13,7 @@ use crate::diag::Sink;
 use crate::graph::{Graph, LayerId, LayerKind, NodeId};
 use crate::lower::{Model, lower};
 use crate::quantity::Bytes;
-use crate::spec::run::{OptimizerKind, PrecisionPreset};
+use crate::spec::run::{Offload, OptimizerKind, PrecisionPreset};
 use crate::spec::{Attention, Spec};
 use crate::tensor::Dtype;
 
@@ -179,6 +179,25 @@ fn candidates(facts: &Facts<'_>) -> Vec<Candidate> {
         if !run.train.optimizer.fused.or(false) {
             add("`optimizer.fused = true`", "", &|spec| {
                 spec.run.train.optimizer.fused.value = Some(true);
+            });
+        }
+    }
+    for (what, name, costs) in [
+        (
+            Offload::Optimizer,
+            "optimizer",
+            "the host makes the step; gradients and weights cross the bus",
+        ),
+        (
+            Offload::Activations,
+            "activations",
+            "what is kept crosses the bus twice",
+        ),
+    ] {
+        if !run.train.offloads(what) {
+            add(&format!("`offload = [\"{name}\"]`"), costs, &|spec| {
+                let offload = &mut spec.run.train.offload.value;
+                offload.get_or_insert_default().push(what);
             });
         }
     }

@@ -14,7 +14,7 @@ use std::sync::Arc;
 use smol_str::SmolStr;
 
 use crate::diag::{Level, Sink};
-use crate::lower::{Blueprint, Model};
+use crate::lower::{Blueprint, Model, mark_checkpoints};
 use crate::source::Span;
 use crate::spec::dims::DimValues;
 use crate::spec::{Spec, names};
@@ -132,12 +132,15 @@ impl Blueprint for Arc<dyn Program> {
     fn lower(&self, spec: &Spec, overrides: &[(SmolStr, i64)], sink: &mut Sink) -> Model {
         let dims = spec.dims.evaluate(overrides, |_, _| {});
         match self.build(spec, &dims) {
-            Ok(imported) => Model {
-                dims,
-                blueprint: Some(Arc::new(Arc::clone(self))),
-                notes: imported.notes,
-                ..imported.model
-            },
+            Ok(mut imported) => {
+                mark_checkpoints(&mut imported.model.graph, spec, &[], sink);
+                Model {
+                    dims,
+                    blueprint: Some(Arc::new(Arc::clone(self))),
+                    notes: imported.notes,
+                    ..imported.model
+                }
+            }
             Err(error) => {
                 error.report(spec.document.root().span(), sink);
                 Model::default()

@@ -8,6 +8,7 @@ mod attribute;
 mod bind;
 mod block;
 mod call;
+mod checkpoint;
 mod formula;
 mod index;
 mod layer;
@@ -21,9 +22,9 @@ use smol_str::SmolStr;
 
 use crate::diag::{FindingBuilder, Level, Sink};
 use crate::formula::arithmetic::Number;
-use crate::graph::{Builder, DefinitionId, LayerId, LayerKind, Limits, TensorId};
+use crate::graph::{Builder, DefinitionId, LayerId, Limits, TensorId};
 use crate::ops::{AttributeValue, Init, OpError};
-use crate::source::{Span, suggest};
+use crate::source::Span;
 use crate::spec::dims::DimValues;
 use crate::spec::layer::RawValue;
 use crate::spec::run::PrecisionPreset;
@@ -31,6 +32,7 @@ use crate::spec::tensors::TensorDefinition;
 use crate::spec::{Attention, Mode, Spec, names};
 use crate::tensor::{Dtype, Shape, TensorType};
 
+pub use checkpoint::mark as mark_checkpoints;
 pub use model::{Blueprint, Model, Place};
 use scope::{Binding, Scope};
 pub use trace::{Trace, Traces};
@@ -69,8 +71,13 @@ pub fn lower(spec: &Spec, overrides: &[(SmolStr, i64)], sink: &mut Sink) -> Mode
         lowering.layer(id);
     }
     let outputs = lowering.outputs();
-    lowering.checkpoints();
-    let graph = lowering.builder.finish(outputs);
+    let exhausted = lowering.exhausted;
+    let mut graph = lowering.builder.finish(outputs);
+    if !exhausted {
+        let blocks = spec.blocks.iter().map(|block| block.name.as_str());
+        let blocks: Vec<&str> = blocks.collect();
+        checkpoint::mark(&mut graph, spec, &blocks, sink);
+    }
     Model {
         graph,
         dims,
@@ -343,45 +350,6 @@ impl<'s> Lowering<'s, '_> {
             }
         }
         outputs
-    }
-
-    /// Marks the layers that `[train] checkpoint` names: all instances of a block, or of a layer.
-    fn checkpoints(&mut self) {
-        let named = &self.spec.run.train.checkpoint;
-        let Some(wanted) = named.get() else { return };
-        let mut marked = Vec::new();
-        let mut found = vec![false; wanted.len()];
-        for (number, layer) in self.builder.graph().layers.iter().enumerate() {
-            for (name, found) in wanted.iter().zip(&mut found) {
-                let is_block = matches!(&layer.kind, LayerKind::Block(block) if block == name);
-                if layer.name == *name || is_block {
-                    *found = true;
-                    marked.push(LayerId(number as u32));
-                }
-            }
-        }
-        for layer in marked {
-            self.builder.checkpoint(layer);
-        }
-        let missing = wanted.iter().zip(found).find(|(_, found)| !found);
-        if let Some((name, _)) = missing.filter(|_| !self.exhausted) {
-            let blocks = self.spec.blocks.iter().map(|block| block.name.as_str());
-            let layers = self.spec.layers.iter().map(|&id| self.spec.definition(id));
-            let known: Vec<&str> = blocks
-                .chain(layers.flat_map(|layer| layer.names.iter().map(SmolStr::as_str)))
-                .collect();
-            let message = format!("there is no block or layer `{name}` to recompute");
-            let help = suggest::did_you_mean(name, &known);
-            self.sink
-                .report(
-                    names::UNKNOWN_NAME,
-                    Level::Error,
-                    named.span,
-                    "train.checkpoint",
-                    message,
-                )
-                .maybe_help(help);
-        }
     }
 
     /// The value of a dim or a block argument that is a number.

@@ -10,7 +10,7 @@ use super::change::{self, EstimateRow, Interval, LargestRow, LeverRow, ReservedP
 use super::peak::{PeakPart, SampleRow};
 use crate::device::{Catalogue, Device};
 use crate::facts::Facts;
-use crate::facts::memory::{LEFT_OUT, Saved};
+use crate::facts::memory::{LEFT_OUT, Part, Saved};
 use crate::graph::{DefinitionId, LayerId};
 use crate::quantity::Bytes;
 
@@ -36,6 +36,9 @@ pub struct MemoryPart {
     pub largest: Vec<LargestRow>,
     /// The parts, those of nothing left out.
     pub parts: Vec<MemoryRow>,
+    /// What lies in the memory of the host, for each device.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub host: Option<HostPart>,
     /// What autograd keeps of the forward pass.
     pub saved_for_backward: SavedPart,
     /// The layers that keep most for the backward pass, the largest first.
@@ -53,6 +56,15 @@ pub struct MemoryPart {
     pub ranks: Option<RankPart>,
     /// The device that is to hold it, if the spec names one that is known.
     pub device: Option<DevicePart>,
+}
+
+/// What is offloaded to the host.
+#[derive(Debug, Clone, Serialize)]
+pub struct HostPart {
+    /// All of it, for each device.
+    pub bytes: Bytes,
+    /// The parts.
+    pub parts: Vec<MemoryRow>,
 }
 
 /// The ranks of a pipeline.
@@ -131,11 +143,12 @@ pub struct DevicePart {
 impl MemoryPart {
     pub(super) fn of(facts: &Facts<'_>) -> MemoryPart {
         let (graph, memory) = (facts.graph(), facts.memory());
-        let parts = memory.parts.iter().map(|part| MemoryRow {
+        let row = |part: &Part| MemoryRow {
             kind: part.kind.name(),
             bytes: part.bytes,
             how: part.how.clone(),
-        });
+        };
+        let parts = memory.parts.iter().map(row);
         let footprint = facts.footprint();
         MemoryPart {
             training: graph.training,
@@ -150,6 +163,10 @@ impl MemoryPart {
             levers: change::levers(facts),
             largest: change::largest_sizes(facts, &footprint.estimates),
             parts: parts.collect(),
+            host: (!memory.host.is_empty()).then(|| HostPart {
+                bytes: memory.host.iter().map(|part| part.bytes).sum(),
+                parts: memory.host.iter().map(row).collect(),
+            }),
             saved_for_backward: SavedPart::of(facts.saved()),
             owners: owners(facts),
             peak: PeakPart::of(facts),

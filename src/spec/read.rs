@@ -10,7 +10,7 @@ use super::layer::{Blocks, LayerDefinition};
 use super::lint::Lint;
 use super::names;
 use super::reader::Reader;
-use super::run::Run;
+use super::run::{Offload, Run, Train};
 use super::setting::Read;
 use super::{ModelTable, Spec};
 use crate::diag::{Level, Sink};
@@ -136,6 +136,7 @@ impl Spec {
         read_settings("model", root, &mut model, reader);
         let mut run = Run::default();
         read_settings("train", root, &mut run.train, reader);
+        offloaded_together(&run.train, reader);
         read_settings("cluster", root, &mut run.cluster, reader);
         read_settings("parallel", root, &mut run.parallel, reader);
         read_settings("baseline", root, &mut run.baseline, reader);
@@ -215,6 +216,23 @@ fn check_top(root: TableRef<'_>, whole: bool, reader: &mut Reader<'_>) {
                 let _: Option<()> = reader.within("spec", |r| r.expected(node, "1"));
             }
         },
+    }
+}
+
+/// Faults gradients on the host beside an optimizer on the device, which reads them.
+fn offloaded_together(train: &Train, reader: &mut Reader<'_>) {
+    let Some((offload, span)) = train.offload.get().zip(train.offload.span) else {
+        return;
+    };
+    if offload.contains(&Offload::Gradients) && !offload.contains(&Offload::Optimizer) {
+        let message = "gradients are offloaded, but the optimizer that reads them is not";
+        reader.within("train", |reader| {
+            reader.within("offload", |reader| {
+                reader
+                    .report(names::INVALID_VALUE, span, message)
+                    .help("write `offload = [\"optimizer\", \"gradients\"]`");
+            });
+        });
     }
 }
 

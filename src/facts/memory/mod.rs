@@ -150,6 +150,8 @@ pub struct Memory {
     pub parts: Vec<Part>,
     /// Their sum.
     pub total: Bytes,
+    /// What lies in the memory of the host, for each device.
+    pub host: Vec<Part>,
     /// The layers that keep activations, the largest first.
     pub owners: Vec<Owner>,
     /// The degrees by which it is divided.
@@ -179,6 +181,7 @@ impl Memory {
             let mut memory = Memory {
                 parts: Vec::new(),
                 total: Bytes::ZERO,
+                host: Vec::new(),
                 owners: Vec::new(),
                 degrees,
                 rank,
@@ -208,6 +211,14 @@ impl Memory {
             .filter(|part| part.kind == kind)
             .map(|part| part.bytes)
             .sum()
+    }
+
+    /// Adds a part to what lies on the host, or else on the device.
+    fn place(&mut self, on_host: bool, kind: MemoryKind, bytes: u64, how: impl Into<String>) {
+        self.add(kind, bytes, how);
+        if on_host && bytes > 0 {
+            self.host.extend(self.parts.pop());
+        }
     }
 
     fn add(&mut self, kind: MemoryKind, bytes: u64, how: impl Into<String>) {

@@ -6,9 +6,9 @@ use super::shards::{bucket_cap, ddp_buckets};
 use super::stages::{Held, Stages};
 use super::{ForwardPeak, Memory, MemoryKind, Owner, state_bytes, state_name};
 use crate::facts::precision::Policy;
-use crate::graph::{Graph, LayerId, Parameter, TensorKind};
+use crate::graph::{Graph, LayerId, NodeId, Parameter, TensorKind};
 use crate::quantity::Bytes;
-use crate::spec::run::Run;
+use crate::spec::run::{Offload, Run};
 use crate::tensor::Dtype;
 use rustc_hash::FxHashMap;
 
@@ -201,8 +201,11 @@ impl<'a> Sum<'a> {
             }
         };
         let state = degrees.shards(1);
+        let train = &self.run.train;
+        let on_host = train.offloads(Offload::Optimizer);
         if let Some(master) = policy.master.value {
-            memory.add(
+            memory.place(
+                on_host,
                 MemoryKind::Master,
                 self.over_parameters(numbers, state, trained(master)),
                 self.divided(state, master.name()),
@@ -211,7 +214,20 @@ impl<'a> Sum<'a> {
         let shards = degrees.shards(2);
         let name = policy.accumulate.value.name();
         let gradients = self.over_parameters(numbers, shards, |p| self.gradient_bytes(p));
-        memory.add(MemoryKind::Gradients, gradients, self.divided(shards, name));
+        let offloaded = train.offloads(Offload::Gradients);
+        let how = self.divided(shards, name);
+        memory.place(offloaded, MemoryKind::Gradients, gradients, how);
+        if offloaded {
+            let each = numbers
+                .iter()
+                .map(|&number| self.gradient_bytes(&self.graph.parameters[number as usize]));
+            let largest = each.max().unwrap_or(0);
+            memory.add(
+                MemoryKind::Gradients,
+                largest,
+                "the largest, before it goes to the host",
+            );
+        }
         let views = self.run.parallel.gradient_as_bucket_view.or(false);
         if degrees.has_buckets() && !views {
             let sizes: Vec<u64> = numbers
@@ -233,7 +249,8 @@ impl<'a> Sum<'a> {
             false => 0,
         };
         let how = format!("{}, {}", state_name(optimizer), policy.optimizer.value);
-        memory.add(
+        memory.place(
+            on_host,
             MemoryKind::Optimizer,
             self.over_parameters(numbers, state, bytes),
             self.divided(state, &how),
@@ -329,10 +346,24 @@ impl<'a> Sum<'a> {
                 degrees.pipeline
             );
         }
-        memory.add(MemoryKind::Activations, activations, how);
+        let offloaded = self.run.train.offloads(Offload::Activations);
+        memory.place(offloaded, MemoryKind::Activations, activations, how);
+        if offloaded {
+            let mut by_node: FxHashMap<NodeId, u64> = FxHashMap::default();
+            for kept in &self.saved.kept {
+                let sum = by_node.entry(kept.node).or_default();
+                *sum = sum.saturating_add(self.share(kept));
+            }
+            let most = by_node.into_values().max().unwrap_or(0);
+            memory.add(
+                MemoryKind::Activations,
+                most,
+                "those of one call, back from the host",
+            );
+        }
         let lower = self.policy.autocast.map_or("", Dtype::name);
         let how = format!("{lower} copies of the weights of products, until the backward pass");
-        memory.add(MemoryKind::WeightCasts, casts, how);
+        memory.place(offloaded, MemoryKind::WeightCasts, casts, how);
         let shares = |kept: &[Kept]| {
             kept.iter()
                 .fold(0u64, |sum, kept| sum.saturating_add(self.share(kept)))

@@ -9,6 +9,7 @@ use crate::facts::memory::MemoryKind;
 use crate::graph::{Node, NodeId, TensorId};
 use crate::ops::gradient::{Gradient, Kernels, Step as Part};
 use crate::ops::layout::{Strides, contiguous_strides};
+use crate::spec::run::Offload;
 
 /// The gradient that a call makes of the operand at a position.
 struct Made {
@@ -118,6 +119,7 @@ impl<R: Recorder> Step<'_, R> {
         let outputs: SmallVec<[Option<Pending>; 1]> =
             node.outputs().map(|id| self.pending.remove(&id)).collect();
         if outputs.iter().any(Option::is_some) {
+            self.fetch_back(id);
             let made = self.run_backwards(id, node, outputs);
             self.let_go(id);
             for one in made {
@@ -288,6 +290,7 @@ impl<R: Recorder> Step<'_, R> {
         }
         if let Some(handle) = self.incoming[number].take() {
             match self.gradients[number] {
+                _ if self.of.run.train.offloads(Offload::Gradients) => self.heap.release(handle),
                 Some(_) => self.heap.release(handle),
                 None => self.gradients[number] = Some(handle),
             }

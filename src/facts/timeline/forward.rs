@@ -13,6 +13,7 @@ use super::step::{Held, Step};
 use crate::facts::memory::MemoryKind;
 use crate::graph::{Node, NodeId, TensorId, TensorKind};
 use crate::ops::Saved;
+use crate::spec::run::Offload;
 use crate::tensor::Dtype;
 
 /// What becomes of what autograd asks for.
@@ -150,7 +151,26 @@ impl<R: Recorder> Step<'_, R> {
         casts
             .into_iter()
             .for_each(|(_, handle)| self.heap.release(handle));
-        self.held[id.0 as usize].append(&mut held);
+        match self.of.run.train.offloads(Offload::Activations) {
+            true => self.send_away(id, held),
+            false => self.held[id.0 as usize].append(&mut held),
+        }
+    }
+
+    /// Copies what a node keeps to the host.
+    fn send_away(&mut self, id: NodeId, held: Vec<Held>) {
+        for one in held {
+            self.away[id.0 as usize].push((self.heap.bytes(one.handle), one.name));
+            self.heap.release(one.handle);
+        }
+    }
+
+    /// Copies what a node keeps on the host back, each tensor by itself.
+    pub(super) fn fetch_back(&mut self, id: NodeId) {
+        for (bytes, name) in std::mem::take(&mut self.away[id.0 as usize]) {
+            let handle = self.heap.allocate(bytes, MemoryKind::Activations);
+            self.held[id.0 as usize].push(Held { handle, name });
+        }
     }
 
     fn hold(&mut self, handle: Handle, name: &'static str) -> Held {

@@ -135,6 +135,11 @@ impl<R: Recorder> Heap<R> {
         }
     }
 
+    /// The bytes of a block.
+    pub fn bytes(&self, handle: Handle) -> u64 {
+        self.blocks[handle.0 as usize].0.bytes
+    }
+
     /// Whether this is the only reference.
     pub fn is_sole(&self, handle: Handle) -> bool {
         self.blocks[handle.0 as usize].1 == 1

@@ -12,7 +12,7 @@ use crate::facts::storage::Storages;
 use crate::graph::{Graph, LayerId, NodeId, TensorId, TensorKind};
 use crate::ops::gradient::Kernels;
 use crate::ops::layout::Strides;
-use crate::spec::run::Run;
+use crate::spec::run::{Offload, Run};
 use crate::tensor::Dtype;
 
 /// What a step is made of.
@@ -60,6 +60,8 @@ pub(super) struct Step<'a, R> {
     pub storages: Vec<Option<Handle>>,
     /// What autograd keeps, by node.
     pub held: Vec<Vec<Held>>,
+    /// What it keeps on the host, by node: bytes and names.
+    pub away: Vec<Vec<(u64, &'static str)>>,
     /// Casts of parameters, which autocast keeps until the forward pass ends.
     pub casts: BTreeMap<u32, Handle>,
     /// Gradients on their way, by tensor.
@@ -101,6 +103,7 @@ pub fn run<R: Recorder>(of: Inputs<'_>, recorder: R) -> R {
                 .for_each(|handle| step.heap.release(handle));
             step.backward_pass();
         }
+        step.clip();
         step.optimizer();
         step.zero_grad();
         step.release_outputs();
@@ -135,6 +138,7 @@ impl<'a, R: Recorder> Step<'a, R> {
             last,
             storages: vec![None; graph.types.len()],
             held: vec![Vec::new(); graph.dag.node_count()],
+            away: vec![Vec::new(); graph.dag.node_count()],
             casts: BTreeMap::new(),
             pending: BTreeMap::new(),
             incoming: vec![None; graph.parameters.len()],
@@ -190,7 +194,7 @@ impl<'a, R: Recorder> Step<'a, R> {
             let handle = self.heap.allocate(ty.bytes(), kind);
             self.storages[parameter.tensor.0 as usize] = Some(handle);
             self.lasting.push(handle);
-            if !graph.training || !parameter.trainable {
+            if !graph.training || !parameter.trainable || run.train.offloads(Offload::Optimizer) {
                 continue;
             }
             let elements = ty.shape.elements();
@@ -241,9 +245,33 @@ impl<'a, R: Recorder> Step<'a, R> {
         found
     }
 
+    /// `clip_grad_norm_`: the norm of each gradient, all of them stacked, and the factor by which all
+    /// are multiplied in place.
+    fn clip(&mut self) {
+        if !self.of.run.train.clip_grad_norm.is_given() {
+            return;
+        }
+        self.at(Phase::Optimizer, None);
+        let norm = Dtype::Float32.bytes_for(1);
+        let count = self.gradients.iter().flatten().count();
+        let sizes = std::iter::repeat_n(norm, count)
+            .chain([norm.saturating_mul(count as u64)])
+            .chain([norm; 3]);
+        let made: Vec<Handle> = sizes
+            .map(|bytes| self.heap.allocate(bytes, MemoryKind::Temporaries))
+            .collect();
+        for handle in made {
+            self.heap.release(handle);
+        }
+    }
+
     /// The update of all parameters, one by one or as one list.
     fn optimizer(&mut self) {
         self.at(Phase::Optimizer, None);
+        if self.of.run.train.offloads(Offload::Optimizer) {
+            // The host makes the step, and copies the weights over the old ones.
+            return;
+        }
         let (graph, policy) = (self.of.graph, self.of.policy);
         let update = Update::of(&self.of.run.train.optimizer);
         let mut early: Vec<Handle> = Vec::new();

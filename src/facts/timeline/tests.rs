@@ -329,6 +329,38 @@ fn an_optimizer_needs_what_its_implementation_makes() {
     }
 }
 
+/// Guards what is offloaded: it is not on the device, and the rest is as it was.
+#[test]
+fn what_is_offloaded_is_not_there() {
+    let parameter = 4 * 64 * 64;
+    let of = |offload: &str| {
+        peak(&format!(
+            "{LINEAR}optimizer = \"adamw\"\noffload = {offload}\n"
+        ))
+    };
+    let (all, optimizer) = (of("[]"), of("[\"optimizer\"]"));
+    assert_eq!(all.part(MemoryKind::Optimizer).0, 2 * 2 * parameter);
+    assert_eq!(optimizer.part(MemoryKind::Optimizer).0, 0);
+    assert_eq!(
+        optimizer.part(MemoryKind::Gradients).0,
+        2 * parameter,
+        "gradients wait for the host's step"
+    );
+    // The gradient of one weight at a time, in the backward pass.
+    let gradients = of("[\"optimizer\", \"gradients\"]");
+    assert_eq!(gradients.part(MemoryKind::Gradients).0, parameter);
+    // Kept tensors leave, and come back for their call alone.
+    let kept = of("[\"activations\", \"optimizer\", \"gradients\"]");
+    let forward = |peak: &Peak| {
+        let found = peak
+            .phases
+            .iter()
+            .find(|(phase, _)| *phase == Phase::Forward);
+        found.map_or(0, |(_, bytes)| bytes.0)
+    };
+    assert!(forward(&kept) < forward(&gradients), "{kept:?}");
+}
+
 /// Guards accumulation: the gradients of earlier micro-batches are there throughout, and the
 /// largest new one comes on top.
 #[test]

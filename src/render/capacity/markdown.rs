@@ -5,7 +5,8 @@ use std::fmt::Write;
 use super::CapacityRenderer;
 use super::change::{estimate_lines, largest_lines, lever_lines};
 use super::parts::{
-    device_line, growth_lines, left_out_line, memory_lines, owner_lines, rank_line, saved_line,
+    device_line, growth_lines, host_line, left_out_line, memory_lines, owner_lines, rank_line,
+    saved_line,
 };
 use super::peak::{peak_header, peak_line, peak_lines, peak_owner_lines, timeline_lines};
 use super::rows::{lines, totals};
@@ -43,6 +44,7 @@ impl CapacityRenderer for Markdown {
         table(&mut text, memory_lines(memory));
         for line in [
             saved_line(memory),
+            host_line(memory),
             Some(left_out_line(memory)),
             rank_line(memory),
             device_line(memory),

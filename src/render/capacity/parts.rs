@@ -30,6 +30,21 @@ pub(super) fn left_out_line(memory: &MemoryPart) -> String {
     format!("Not among the tensors: {}.", memory.leaves_out)
 }
 
+/// What lies on the host, in a sentence.
+pub(super) fn host_line(memory: &MemoryPart) -> Option<String> {
+    let host = memory.host.as_ref()?;
+    let parts: Vec<String> = host
+        .parts
+        .iter()
+        .map(|part| format!("{} {}", part.kind, part.bytes))
+        .collect();
+    Some(format!(
+        "On the host, for each device, {}: {}.",
+        host.bytes,
+        parts.join(", ")
+    ))
+}
+
 /// What autograd keeps, in a sentence; nothing where nothing is kept.
 pub(super) fn saved_line(memory: &MemoryPart) -> Option<String> {
     let saved = &memory.saved_for_backward;

@@ -16,7 +16,7 @@ pub use cluster::{Baseline, Budget, Cluster, Parallel, PipelineSchedule};
 pub use data::{Data, Quantization, QuantizationScheme, Sampler};
 pub use precision::{LossScale, Precision, PrecisionPreset};
 pub use serve::{CacheDtype, Serve, WeightFormat};
-pub use train::{Optimizer, OptimizerKind, Reduction, Schedule, ScheduleKind, Train};
+pub use train::{Offload, Optimizer, OptimizerKind, Reduction, Schedule, ScheduleKind, Train};
 pub use verify::{ExperimentKind, Verify};
 
 /// All tables about the run.

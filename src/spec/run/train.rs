@@ -22,6 +22,8 @@ settings! {
         precision: Precision,
         /// Blocks and layers whose activations are recomputed in the backward pass.
         checkpoint: Field<Vec<SmolStr>>,
+        /// What lies in the memory of the host instead of the device's.
+        offload: Field<Vec<Offload>>,
         /// Largest norm of all gradients together (`clip_grad_norm_`).
         clip_grad_norm: Field<f64>,
         /// Largest magnitude of a gradient element (`clip_grad_value_`).
@@ -41,6 +43,31 @@ settings! {
         deterministic: Field<bool>,
         /// Random seed.
         seed: Field<i64>,
+    }
+}
+
+impl Train {
+    /// Whether that lies in the memory of the host. The gradients only do with the optimizer that
+    /// reads them there.
+    pub fn offloads(&self, what: Offload) -> bool {
+        let named = |what| {
+            self.offload
+                .get()
+                .is_some_and(|offload| offload.contains(&what))
+        };
+        named(what) && (what != Offload::Gradients || named(Offload::Optimizer))
+    }
+}
+
+choice! {
+    /// What can lie in the memory of the host.
+    pub enum Offload ("offload") {
+        /// The optimizer's state and master weights, and with them its step (ZeRO-Offload).
+        Optimizer = "optimizer",
+        /// Gradients, from when they are complete on. Only with `optimizer`.
+        Gradients = "gradients",
+        /// What autograd keeps of the forward pass (`torch.autograd.graph.save_on_cpu`).
+        Activations = "activations",
     }
 }
 

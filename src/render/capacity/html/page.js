@@ -367,6 +367,10 @@
       l.arithmetic ? `${(100 * l.arithmetic).toFixed(0)} %` : "", l.costs]), [1, 2, 3]);
   section($("more"), "The largest sizes that fit", ["dim", "now", "surely", "at most"],
     (memory.largest || []).map((l) => [l.dim, count(l.size), count(l.sure), count(l.most)]), [1, 2, 3]);
+  if (memory.host) {
+    section($("more"), "On the host, for each device", ["what", "bytes", "how"],
+      memory.host.parts.map((p) => [p.kind, bytes(p.bytes), p.how]), [1]);
+  }
   $("more").append(element("p", { class: "faint" }, `Not in the total: ${memory.leaves_out}.`));
 
   const rows = report.layers.map((layer) => [layer.path, layer.op,
