@@ -195,7 +195,7 @@ fn candidates(facts: &Facts<'_>) -> Vec<Candidate> {
         ),
     ] {
         if !run.train.offloads(what) {
-            add(&format!("`offload = [\"{name}\"]`"), costs, &|spec| {
+            add(&format!("`[train] offload = [\"{name}\"]`"), costs, &|spec| {
                 let offload = &mut spec.run.train.offload.value;
                 offload.get_or_insert_default().push(what);
             });
