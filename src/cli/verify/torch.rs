@@ -2,7 +2,7 @@
 
 use std::io::{Read as _, Write as _};
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::mpsc::{Receiver, channel};
 use std::time::{Duration, Instant};
 
@@ -19,6 +19,9 @@ use crate::verify::torch::{self, Plan, Replicas, Run};
 
 /// More than an engine has to say.
 const MOST_BYTES: u64 = 16 << 20;
+
+/// How long a process that is asked to end may take for it.
+const GRACE: Duration = Duration::from_secs(5);
 
 /// How often it is seen whether the process has ended.
 const PAUSE: Duration = Duration::from_millis(20);
@@ -121,7 +124,22 @@ fn drain(pipe: Option<impl std::io::Read + Send + 'static>) -> Receiver<Vec<u8>>
     receiver
 }
 
+/// Ends the process, and by it those that it started: it is asked first, and made to after a while.
 fn stop(child: &mut Child) {
+    #[cfg(unix)]
+    {
+        let asked = Command::new("kill")
+            .args(["-TERM", &child.id().to_string()])
+            .stderr(Stdio::null())
+            .status();
+        let started = Instant::now();
+        while asked.as_ref().is_ok_and(ExitStatus::success) && started.elapsed() < GRACE {
+            match child.try_wait() {
+                Ok(None) => std::thread::sleep(PAUSE),
+                _ => return,
+            }
+        }
+    }
     // It may have ended by itself meanwhile.
     let _ = child.kill();
     let _ = child.wait();

@@ -13,6 +13,7 @@ import contextlib
 import json
 import os
 import pathlib
+import signal
 import subprocess
 import sys
 import tempfile
@@ -366,6 +367,8 @@ def team(request):
         reason = f"{count} processes need {count} CUDA devices, and there are {found}"
     if reason:
         return answer(error=reason)
+    # Asked to end, it ends the processes first.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
     parent = os.getppid()
     with tempfile.TemporaryDirectory() as folder:
         program, asked, answers, errors = (
