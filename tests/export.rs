@@ -196,6 +196,16 @@ checkpoint = ["decoder"]
 
 /// Every spec of the folder, and programs that PyTorch exported: what is written is Python, and
 /// leaves nothing out.
+/// Guards types that follow others, which `torch.autocast` would else widen, and dropout in place,
+/// which keeps factors instead of a mask: both change what autograd keeps.
+#[test]
+fn random_factors_have_the_type_of_what_they_scale() {
+    let exported = of_spec("torch", "efficientnet_b0").text;
+    let factors = "F.dropout(torch.ones((64, 1, 1, 1), dtype=inverted.dtype), p=self.p";
+    assert!(exported.contains(factors), "{exported}");
+    assert!(exported.contains("nn.Dropout(0.2, inplace=True)"));
+}
+
 #[test]
 fn whatever_is_written_is_python() {
     let mut texts = Vec::new();

@@ -46,8 +46,20 @@ pub enum Claim {
     Kept,
     /// The bytes that live after each call.
     Timeline,
+    /// The most bytes that live in a step.
+    Peak,
     /// That what a finding warns of happens.
     Hazard,
+    /// That replicas average gradients, and so do as one batch does.
+    Averaging,
+    /// That a summed loss and summed gradients are wrong by the number of replicas.
+    Reduction,
+    /// That a step over equal shares is the step over all of them, at the same learning rate.
+    LearningRate,
+    /// That the statistics of a replica are not those of the batch, and by what.
+    Statistics,
+    /// That joint statistics give what one batch gives.
+    Synchronised,
 }
 
 impl Claim {
@@ -78,7 +90,13 @@ impl Claim {
             Claim::Gradient => "gradients",
             Claim::Kept => "bytes kept",
             Claim::Timeline => "live bytes",
+            Claim::Peak => "peak bytes",
             Claim::Hazard => "hazards",
+            Claim::Averaging => "gradient averaging",
+            Claim::Reduction => "sum and mean",
+            Claim::LearningRate => "learning rate",
+            Claim::Statistics => "BatchNorm statistics",
+            Claim::Synchronised => "synchronised BatchNorm",
         }
     }
 
@@ -99,7 +117,17 @@ impl Claim {
             Claim::Timeline => {
                 "the live bytes of the timeline, with those of storages, call by call"
             }
+            Claim::Peak => "the most that is said to live in a step, with what PyTorch tracks",
             Claim::Hazard => "what a finding warns of, with what happens",
+            Claim::Averaging => "the gradients of replicas, with those of one process",
+            Claim::Reduction => {
+                "summed losses and summed gradients of replicas, with the gradient of the mean"
+            }
+            Claim::LearningRate => "a step of replicas, with one of one process",
+            Claim::Statistics => "the statistics of a replica, with those of the batch",
+            Claim::Synchronised => {
+                "gradients with statistics of all replicas, with those of one process"
+            }
         }
     }
 }

@@ -64,6 +64,23 @@ fn divisor(size: i64) -> i64 {
         .unwrap_or(size)
 }
 
+/// The dims that can be set, with their sizes.
+pub(super) fn free_dims(spec: &Spec, model: &Model) -> Vec<(SmolStr, i64)> {
+    let names: Vec<SmolStr> = match &model.blueprint {
+        Some(blueprint) => blueprint.dims().into_iter().collect(),
+        None => {
+            let free = spec.dims.entries.iter().filter(|dim| dim.is_free());
+            free.map(|dim| dim.name.clone()).collect()
+        }
+    };
+    let sizes = names.into_iter();
+    let sizes = sizes.filter_map(|name| match model.dims.get(&name) {
+        Some(Number::Integer(value)) => Some((name, value)),
+        _ => None,
+    });
+    sizes.collect()
+}
+
 /// The model made smaller until it fits the limit, or cannot be made smaller.
 ///
 /// The largest dim that brings something is divided by its smallest divisor, as long as the spec
@@ -74,19 +91,7 @@ pub fn scaled(spec: &Spec, model: Model, limit: Size) -> (Model, Vec<Scaled>, Si
     let calls = model.graph.dag.node_count();
     let without_type = unknown(spec, &model);
     let mut best = model;
-    let dims: Vec<(SmolStr, i64)> = match &best.blueprint {
-        Some(blueprint) => blueprint.dims(),
-        None => {
-            let free = spec.dims.entries.iter().filter(|dim| dim.is_free());
-            free.map(|dim| dim.name.clone()).collect()
-        }
-    }
-    .into_iter()
-    .filter_map(|name| match best.dims.get(&name) {
-        Some(Number::Integer(value)) => Some((name, value)),
-        _ => None,
-    })
-    .collect();
+    let dims = free_dims(spec, &best);
     let mut chosen = dims.clone();
     while !size.fits(limit) {
         let mut found: Option<(usize, i64, Model, Size)> = None;

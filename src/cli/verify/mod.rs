@@ -36,6 +36,13 @@ pub(super) struct Verify {
     /// The Python that has PyTorch
     #[arg(long, value_name = "PATH", default_value = "python3")]
     python: std::path::PathBuf,
+    /// Let PyTorch run the model, small, in that many processes that share a batch (torchrun),
+    /// and hold replicas to one process
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(2..=64))]
+    nproc: Option<u64>,
+    /// Where PyTorch runs what it runs with values
+    #[arg(long, value_name = "DEVICE", default_value = "cpu")]
+    device: Device,
     /// How long PyTorch may take
     #[arg(long, value_name = "SECONDS", default_value_t = 300)]
     timeout: u64,
@@ -59,12 +66,20 @@ enum Engine {
     Torch,
 }
 
+/// Where PyTorch runs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+enum Device {
+    Cpu,
+    Cuda,
+}
+
 const EXAMPLES: &str = "\
 Examples:
   plimsoll verify model.model.toml
   plimsoll verify resnet18.pt2 --batch 2
   plimsoll verify model.model.toml --full
   plimsoll verify model.model.toml --engine torch --python venv/bin/python
+  plimsoll verify model.model.toml --engine torch --nproc 4
 
 The status is 1 where a claim is contradicted.";
 
@@ -75,8 +90,19 @@ impl Verify {
             Err(status) => return Ok(status),
         };
         if self.engine == Engine::Torch {
-            let verification = torch::verify(&read, &self.python, self.timeout)?;
-            return self.show(&verification, None, console);
+            let asked = torch::Asked {
+                python: &self.python,
+                seconds: self.timeout,
+                processes: self.nproc,
+                cuda: self.device == Device::Cuda,
+                seed: self.seed,
+            };
+            let (verification, experiment) = torch::verify(&read, &asked)?;
+            return self.show(&verification, experiment.as_ref(), console);
+        }
+        if self.nproc.is_some() || self.device != Device::Cpu {
+            let message = "`--nproc` and `--device` say how PyTorch is run";
+            return Err(Complaint::new(message).help("add `--engine torch`").into());
         }
         let kind = read.spec.run.verify.experiment.get();
         let clock = Instant::now();

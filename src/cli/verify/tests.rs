@@ -31,6 +31,21 @@ fn a_python_that_fails_is_told_of() {
     let wrong = asked("exec sleep 60", Duration::from_secs(1)).unwrap_err();
     assert!(wrong.message.contains("more than 1 s"), "{wrong}");
     assert!(started.elapsed() < Duration::from_secs(30));
+    // One that ends others first is given the time for it, and one that will not end is not.
+    let ended = folder.path().join("ended");
+    let lines = format!(
+        "trap 'echo > {}; exit 1' TERM\nsleep 60 & wait",
+        ended.display()
+    );
+    asked(&lines, Duration::from_secs(1)).unwrap_err();
+    assert!(ended.exists());
+    let started = Instant::now();
+    asked(
+        "trap '' TERM\nwhile :; do sleep 1; done",
+        Duration::from_secs(1),
+    )
+    .unwrap_err();
+    assert!(started.elapsed() < Duration::from_secs(30));
     let wrong = ask(&folder.path().join("none"), String::new(), limit).unwrap_err();
     assert!(wrong.message.contains("cannot be started"), "{wrong}");
     assert!(wrong.help.is_some());

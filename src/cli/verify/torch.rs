@@ -2,7 +2,7 @@
 
 use std::io::{Read as _, Write as _};
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::mpsc::{Receiver, channel};
 use std::time::{Duration, Instant};
 
@@ -10,23 +10,96 @@ use crate::cli::specs::Read;
 use crate::cli::status::Complaint;
 use crate::export::{Options, TARGETS};
 use crate::facts::Facts;
-use crate::verify::{Verification, torch};
+use crate::lower::Model;
+use crate::spec::run::ExperimentKind;
+use crate::verify::Verification;
+use crate::verify::experiment::Experiment;
+use crate::verify::experiment::batch_norm::Batch;
+use crate::verify::torch::{self, Plan, Replicas, Run};
 
 /// More than an engine has to say.
 const MOST_BYTES: u64 = 16 << 20;
 
+/// How long a process that is asked to end may take for it.
+const GRACE: Duration = Duration::from_secs(5);
+
 /// How often it is seen whether the process has ended.
 const PAUSE: Duration = Duration::from_millis(20);
 
-/// Holds a model to what PyTorch finds.
-pub(super) fn verify(read: &Read, python: &Path, seconds: u64) -> Result<Verification, Complaint> {
+/// What PyTorch is asked with.
+pub(super) struct Asked<'a> {
+    /// The Python that has it.
+    pub python: &'a Path,
+    /// How long it may take, in seconds.
+    pub seconds: u64,
+    /// How many processes share a batch, if any do.
+    pub processes: Option<u64>,
+    /// Whether it runs on CUDA devices.
+    pub cuda: bool,
+    /// What random values begin with.
+    pub seed: u64,
+}
+
+/// Holds a model to what PyTorch finds, and shows what its experiment comes to where PyTorch can.
+pub(super) fn verify(
+    read: &Read,
+    asked: &Asked<'_>,
+) -> Result<(Verification, Option<Experiment>), Complaint> {
     let target = TARGETS.iter().find(|target| target.name == "torch");
     let target = target.ok_or_else(|| Complaint::new("no PyTorch module can be written"))?;
-    let exported = (target.export)(&read.spec, &read.model, Options { depth: None });
+    let export = |model: &Model| (target.export)(&read.spec, model, Options { depth: None }).text;
     let facts = Facts::new(&read.spec, &read.model);
-    let request = torch::request(&read.spec, &facts, &exported.text);
-    let written = ask(python, request, Duration::from_secs(seconds))?;
-    torch::verification(&read.spec, &facts, &written).map_err(|why| complaint(python, &why))
+    let plan = plan(read, asked)?;
+    let run = Run::of(&read.spec, &read.model, asked.cuda);
+    let request = torch::request(&read.spec, &facts, &run, plan.as_ref(), &export);
+    let written = ask(asked.python, request, Duration::from_secs(asked.seconds))?;
+    let held = torch::verification(&read.spec, &facts, &run, plan.as_ref(), &written);
+    let (mut verification, experiment) = held.map_err(|why| complaint(asked.python, &why))?;
+    let kind = read.spec.run.verify.experiment.get();
+    if let (Some(kind), None) = (kind, &experiment) {
+        verification.notes.push(match kind {
+            ExperimentKind::BatchNorm => {
+                "The experiment deals a batch to processes: `--nproc 2` or more runs it.".to_owned()
+            }
+            kind => format!(
+                "The experiment `{}` is run by the reference kernels only, without `--engine torch`.",
+                kind.name()
+            ),
+        });
+    }
+    Ok((verification, experiment))
+}
+
+/// What several processes are asked, if they are.
+fn plan(read: &Read, asked: &Asked<'_>) -> Result<Option<Plan>, Complaint> {
+    let Some(processes) = asked.processes else {
+        return Ok(None);
+    };
+    let dealt = read.spec.run.verify.experiment.get() == Some(ExperimentKind::BatchNorm);
+    let batch = match dealt {
+        true => Some(Batch::of(&read.model, processes, asked.seed)),
+        false => None,
+    };
+    let cannot = |why: &str| Complaint::new(format!("the experiment cannot be run: {why}"));
+    let batch = batch.transpose().map_err(|why| cannot(&why))?;
+    if let Some(batch) = &batch
+        && batch.smallest() < 2
+    {
+        let why = format!(
+            "a batch of {} dealt to {processes} processes leaves one of them fewer than two \
+             samples, which have no variance",
+            batch.x.len()
+        );
+        return Err(cannot(&why).help("use fewer processes, or a larger batch"));
+    }
+    Ok(Some(Plan {
+        processes,
+        cuda: asked.cuda,
+        seconds: asked.seconds,
+        seed: asked.seed,
+        batch,
+        replicas: Replicas::of(&read.spec, &read.model, processes),
+    }))
 }
 
 /// What is said when PyTorch cannot be asked.
@@ -51,7 +124,22 @@ fn drain(pipe: Option<impl std::io::Read + Send + 'static>) -> Receiver<Vec<u8>>
     receiver
 }
 
+/// Ends the process, and by it those that it started: it is asked first, and made to after a while.
 fn stop(child: &mut Child) {
+    #[cfg(unix)]
+    {
+        let asked = Command::new("kill")
+            .args(["-TERM", &child.id().to_string()])
+            .stderr(Stdio::null())
+            .status();
+        let started = Instant::now();
+        while asked.as_ref().is_ok_and(ExitStatus::success) && started.elapsed() < GRACE {
+            match child.try_wait() {
+                Ok(None) => std::thread::sleep(PAUSE),
+                _ => return,
+            }
+        }
+    }
     // It may have ended by itself meanwhile.
     let _ = child.kill();
     let _ = child.wait();

@@ -72,6 +72,7 @@ impl Writer<'_, '_> {
         let site = Site {
             call: &call,
             operands: &[],
+            follows: None,
             asks_mode: Cell::new(false),
         };
         let widths = [width(inputs[0]), width(inputs[1]), width(inputs[2])];

@@ -504,10 +504,18 @@ impl<'g> Writer<'_, 'g> {
         operands: &[Option<Operand>],
         write: impl FnOnce(&Site) -> R,
     ) -> R {
-        self.graph.with_call(self.graph.node(node), |call| {
+        let node = self.graph.node(node);
+        let follows = self.plan.followed.get(&node.first_output);
+        let follows = follows
+            .filter(|&&other| self.graph.ty(other).dtype == self.graph.ty(node.first_output).dtype);
+        // An expression that has no name here would be computed once more.
+        let named = follows.and_then(|other| self.tensors.get(other));
+        let named = named.filter(|code| identifier(&code.text) == code.text);
+        self.graph.with_call(node, |call| {
             let site = Site {
                 call,
                 operands,
+                follows: named.map(|code| code.text.as_str()),
                 asks_mode: Cell::new(false),
             };
             write(&site)

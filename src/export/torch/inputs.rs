@@ -56,9 +56,15 @@ fn example(graph: &Graph, tensor: TensorId, range: Option<(f64, f64)>) -> String
             // `randint` draws 64-bit integers.
             let most = most.min(i64::MAX.into());
             let bounded = |value: f64| (value as i128).clamp(least, most - 1);
-            let (low, high) = match range {
-                Some((low, high)) => (bounded(low.ceil()), bounded(high.floor())),
-                None => (0, bounded(count(graph, tensor) as f64 - 1.0).max(0)),
+            let rows = count(graph, tensor).map(|rows| bounded(rows as f64 - 1.0).max(0));
+            // A range may be that of the model at another size, or hold a class that is ignored.
+            let (low, high) = match (range, rows) {
+                (Some((low, high)), None) => (bounded(low.ceil()), bounded(high.floor())),
+                (Some((low, high)), Some(rows)) => (
+                    bounded(low.ceil()).clamp(0, rows),
+                    bounded(high.floor()).clamp(0, rows),
+                ),
+                (None, rows) => (0, rows.unwrap_or(1)),
             };
             let dtype = match kind {
                 Dtype::Int64 => String::new(),
@@ -70,9 +76,9 @@ fn example(graph: &Graph, tensor: TensorId, range: Option<(f64, f64)>) -> String
     }
 }
 
-/// How many values an index that no range is declared of may take: as many as the tables that it
-/// goes into have rows, the losses classes, the axes places; two where nothing says.
-fn count(graph: &Graph, tensor: TensorId) -> u64 {
+/// How many values an index may take: as many as the tables that it goes into have rows, the losses
+/// classes, the axes places; `None` where nothing says.
+fn count(graph: &Graph, tensor: TensorId) -> Option<u64> {
     let mut open = vec![tensor];
     let mut least: Option<u64> = None;
     let mut at = 0;
@@ -124,5 +130,5 @@ fn count(graph: &Graph, tensor: TensorId) -> u64 {
             }
         }
     }
-    least.unwrap_or(2).max(1)
+    least.map(|least| least.max(1))
 }

@@ -3,7 +3,7 @@
 
 use rustc_hash::{FxHashMap, FxHashSet};
 
-use crate::graph::{Graph, LayerId, LayerKind, NodeId, TensorId, TensorKind};
+use crate::graph::{Graph, LayerId, LayerKind, NodeId, TensorId, TensorKind, followed};
 use crate::spec::Spec;
 use crate::spec::operand::Source;
 
@@ -50,6 +50,8 @@ pub struct Plan<'g> {
     pub containers: Vec<Container>,
     /// For each layer, the container that it is or stands in.
     home: Vec<usize>,
+    /// The tensors whose element type is that of another, and that other.
+    pub followed: FxHashMap<TensorId, TensorId>,
     /// The layers of `multi_head_attention`, with query, key and value, and a mask.
     pub attentions: FxHashMap<LayerId, [Option<TensorId>; 4]>,
 }
@@ -61,6 +63,7 @@ impl<'g> Plan<'g> {
             graph,
             containers: vec![Container::default()],
             home: Vec::with_capacity(graph.layers.len()),
+            followed: followed(graph),
             attentions: FxHashMap::default(),
         };
         for (number, layer) in graph.layers.iter().enumerate() {

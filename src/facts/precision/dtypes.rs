@@ -3,8 +3,7 @@
 use smallvec::SmallVec;
 
 use super::Policy;
-use super::followed::followed;
-use crate::graph::{Graph, Node, TensorId};
+use crate::graph::{Graph, Node, TensorId, followed};
 use crate::ops::{Argument, Autocast, Call};
 use crate::tensor::{Dtype, TensorType};
 

@@ -4,7 +4,6 @@
 //! What a type can hold is in `tensor::Dtype`; whether the policy is a wise one is for the rules.
 
 mod dtypes;
-mod followed;
 mod policy;
 mod recast;
 

@@ -1,9 +1,8 @@
 //! An imported model whose parameters are to have another type, as if `model.to(dtype)` had been
 //! exported.
 
-use super::followed::followed;
 use super::{NodeDtypes, Policy};
-use crate::graph::{Graph, TensorId, TensorKind};
+use crate::graph::{Graph, TensorId, TensorKind, followed};
 use crate::lower::Model;
 use crate::ops::AttributeValue;
 use crate::spec::run::Run;

@@ -4,7 +4,7 @@
 //! Time comes from a clock that is handed in: the core knows none.
 
 mod backpropagation;
-mod batch_norm;
+pub mod batch_norm;
 mod epsilon;
 mod mask;
 mod order;
@@ -87,7 +87,7 @@ pub fn run(
 }
 
 /// A number with three digits that mean something.
-fn short(number: f64) -> String {
+pub(in crate::verify) fn short(number: f64) -> String {
     match number {
         0.0 => "0".to_owned(),
         number if (1e-3..1e5).contains(&number.abs()) => {

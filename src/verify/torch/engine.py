@@ -1,15 +1,23 @@
 """Measures an exported module with PyTorch: one JSON request on stdin, a JSON line per answer.
 
-A request is {"version", "source", "attention", "autocast", "cast", "training"}. Answers are
+A request is {"version", "source", "attention", "autocast", "cast", "training", "optimizer", "step",
+"team"}. Answers are
 {"version", "torch"} first, then {"claim", ...} with what was found or {"claim", "unchecked": why},
 and {"done": true} last: without it the run was cut short. No weights are made: shapes run on the
-meta device, and what autograd keeps is read from fake tensors of a CUDA device.
+meta device, and what autograd keeps is read from fake tensors of a CUDA device. A "step" is run
+with values, and of a "team" several processes share a batch; what they answer is handed on.
 """
 
+import ast
 import contextlib
 import json
 import os
+import pathlib
+import signal
+import subprocess
 import sys
+import tempfile
+import time
 
 VERSION = 1
 # Whatever a module prints must not be taken for an answer.
@@ -58,6 +66,78 @@ def built(space, request, device):
     return model, inputs
 
 
+def fused(q, k, v, attn_mask=None, dropout_p=0.0, is_causal=False, scale=None, enable_gqa=False):
+    """The attention kernel that PyTorch picks on a GPU (`sdp_utils.cpp`), without one.
+
+    Flash for halves without a mask, else memory-efficient where rows are aligned, else math.
+    """
+    import torch
+    import torch.nn.functional as F
+
+    if torch.is_autocast_enabled("cuda"):
+        lower = torch.get_autocast_dtype("cuda")
+        q, k, v, attn_mask = (
+            one.to(lower) if one is not None and one.dtype == torch.float32 else one
+            for one in (q, k, v, attn_mask)
+        )
+    aten = torch.ops.aten
+    with torch.autocast("cuda", enabled=False):
+        mask, width = attn_mask, q.shape[-1]
+        if mask is not None and mask.dtype == torch.bool:
+            mask = torch.zeros_like(mask, dtype=q.dtype).masked_fill_(~mask, -float("inf"))
+        grouped = enable_gqa and q.dim() == 4 and q.shape[1] != k.shape[1]
+        same = q.dim() == k.dim() == v.dim() == 4 and q.shape[0] == k.shape[0]
+        same = same and k.shape[:2] == v.shape[:2] and (grouped or q.shape[1] == k.shape[1])
+        half = q.dtype in (torch.bfloat16, torch.float16)
+        if same and half and mask is None and width == v.shape[-1] and width <= 256:
+            scale = width**-0.5 if scale is None else scale
+            pad = -width % 8
+            q, k, v = (F.pad(one, (0, pad)) if pad else one for one in (q, k, v))
+            flash = aten._scaled_dot_product_flash_attention
+            result = flash(q, k, v, dropout_p, is_causal, False, scale=scale)[0]
+            return result[..., :width] if pad else result
+        aligned = 8 if half else 4
+        if same and width % aligned == 0 and v.shape[-1] % aligned == 0:
+            if grouped:
+                k, v = (one.repeat_interleave(q.shape[1] // one.shape[1], 1) for one in (k, v))
+            if mask is not None:
+                keys = mask.shape[-1]
+                if keys % 8:
+                    mask = F.pad(mask, (0, -keys % 8))[..., :keys]
+                mask = mask.expand(*q.shape[:3], k.shape[2])
+            efficient = aten._scaled_dot_product_efficient_attention
+            return efficient(q, k, v, mask, True, dropout_p, is_causal, scale=scale)[0]
+        math = aten._scaled_dot_product_attention_math
+        return math(
+            q, k, v, mask, dropout_p, is_causal, None, scale=scale, enable_gqa=enable_gqa
+        )[0]
+
+
+@contextlib.contextmanager
+def as_on_gpu(request):
+    """Attention by the kernel that is asked for, and dropout as a GPU does it, without one."""
+    import torch
+    import torch.nn.functional as F
+    from torch.nn.attention import SDPBackend, sdpa_kernel
+
+    def dropout(x, p=0.5, training=True, inplace=False):
+        if not training or p == 0:
+            return x
+        if inplace or p == 1:
+            return plain(x, p, training, inplace)
+        return torch.native_dropout(x, p, True)[0]
+
+    attention, plain = F.scaled_dot_product_attention, F.dropout
+    F.dropout = dropout
+    if request["attention"] == "fused":
+        F.scaled_dot_product_attention = fused
+    try:
+        with sdpa_kernel(SDPBackend.MATH):
+            yield
+    finally:
+        F.scaled_dot_product_attention, F.dropout = attention, plain
+
+
 def counts(space, request):
     """Parameters, buffers, outputs and FLOPs, on the meta device."""
     import torch
@@ -81,28 +161,25 @@ def counts(space, request):
         answer(claim="forward", flops=counter.get_total_flops())
         if not request["training"]:
             return
-        if request["attention"] == "fused" and request["has_attention"]:
-            reason = "the fused attention kernel's backward pass recomputes scores on a GPU alone"
-            return answer(claim="backward", unchecked=reason)
-        start = begin(outputs)
-        if start is None:
-            return answer(claim="backward", unchecked="no output has a gradient")
-        with FlopCounterMode(display=False) as counter:
-            start.backward(torch.ones_like(start))
-        answer(claim="backward", flops=counter.get_total_flops())
+    if request["attention"] == "fused" and request["has_attention"]:
+        # Its backward pass computes the scores once more.
+        with as_on_gpu(request):
+            outputs = outputs_of(model(**inputs))
+    start = begin(outputs)
+    if start is None:
+        return answer(claim="backward", unchecked="no output has a gradient")
+    with FlopCounterMode(display=False) as counter:
+        start.backward(torch.ones_like(start))
+    answer(claim="backward", flops=counter.get_total_flops())
 
 
 def kept(space, request):
     """Bytes of the storages that autograd keeps, each once, parameters and buffers left out."""
     import torch
     from torch._subclasses.fake_tensor import FakeTensorMode
-    from torch.nn.attention import SDPBackend, sdpa_kernel
 
     if request["recurrent"]:
         reason = "the fused recurrent kernels of a GPU keep a reserve that no fake tensor shows"
-        return answer(claim="kept", unchecked=reason)
-    if request["attention"] == "fused" and request["has_attention"]:
-        reason = "the fused attention kernels are chosen on a GPU alone"
         return answer(claim="kept", unchecked=reason)
     found = {}
     with FakeTensorMode():
@@ -127,10 +204,205 @@ def kept(space, request):
             torch.cuda.is_bf16_supported = lambda *_, **__: True
             cast = torch.autocast("cuda", getattr(torch, request["autocast"]))
         hooks = torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor)
-        with sdpa_kernel(SDPBackend.MATH), cast, hooks:
+        with as_on_gpu(request), cast, hooks:
             outputs = model(**inputs)
         answer(claim="kept", bytes=sum(found.values()))
         del outputs
+
+
+def pruned(body, later, own):
+    """Statements with each name dropped behind the last that reads it; `later` are read behind."""
+    result = []
+    for statement in reversed(body):
+        names = {one.id for one in ast.walk(statement) if isinstance(one, ast.Name)}
+        dead = [] if isinstance(statement, ast.Return) else sorted((names & own) - later)
+        if isinstance(statement, ast.With):
+            statement.body = pruned(statement.body, later, own)
+        elif dead:
+            targets = [ast.Name(id=name, ctx=ast.Del()) for name in dead]
+            result.append(ast.Delete(targets=targets))
+        result.append(statement)
+        later = later | names
+    return result[::-1]
+
+
+def lean(source):
+    """What a module defines, with tensors that nothing needs any more dropped.
+
+    A written module has a name for every step, which holds a tensor until `forward` returns. People
+    assign to the same name again; what lives at the peak is meant without such names.
+    """
+    tree = ast.parse(source)
+    for function in ast.walk(tree):
+        if isinstance(function, ast.FunctionDef) and function.name == "forward":
+            stored = (one for one in ast.walk(function) if isinstance(one, ast.Name))
+            own = {one.id for one in stored if isinstance(one.ctx, ast.Store)}
+            own |= {one.arg for one in function.args.args if one.arg != "self"}
+            function.body = pruned(function.body, set(), own)
+    space = {"__name__": "model"}
+    exec(compile(ast.fix_missing_locations(tree), "model.py", "exec"), space)
+    return space
+
+
+def optimizer_of(request, parameters):
+    """The optimizer that is asked for, or None."""
+    import torch
+
+    asked = request["optimizer"]
+    if asked is None:
+        return None
+    return getattr(torch.optim, asked["name"])(parameters, **asked["arguments"])
+
+
+def one_step(model, inputs, optimizer, training):
+    """Forward, backward, update, and gradients gone; without training a forward pass."""
+    import torch
+
+    if not training:
+        with torch.no_grad():
+            return model(**inputs)
+    outputs = outputs_of(model(**inputs))
+    start = begin(outputs)
+    start.backward(torch.ones_like(start))
+    if optimizer:
+        optimizer.step()
+        optimizer.zero_grad()
+
+
+class Unhooked:
+    """What hooks a frozen parameter, which has no gradient to be hooked."""
+
+    def remove(self):
+        pass
+
+
+@contextlib.contextmanager
+def frozen_unhooked():
+    """Lets the tracker pass over frozen parameters."""
+    import torch
+
+    names = ["register_post_accumulate_grad_hook", "register_hook"]
+    kept = {name: getattr(torch.Tensor, name) for name in names}
+    for name, old in kept.items():
+        def hook(self, one, old=old):
+            return old(self, one) if self.requires_grad else Unhooked()
+
+        setattr(torch.Tensor, name, hook)
+    try:
+        yield
+    finally:
+        for name, old in kept.items():
+            setattr(torch.Tensor, name, old)
+
+
+def peak(_, request):
+    """The most that lives in the second step, by PyTorch's tracker, without autocast."""
+    from torch.distributed._tools.mem_tracker import MemTracker
+
+    if request["recurrent"]:
+        reason = "without a GPU recurrent layers run step by step, and keep other tensors"
+        return answer(claim="peak", unchecked=reason)
+    training = request["training"]
+    space = lean(request["source"])
+    with as_on_gpu(request), frozen_unhooked():
+        model, inputs = built(space, request, "meta")
+        trained = [one for one in model.parameters() if one.requires_grad]
+        optimizer = optimizer_of(request, trained) if training else None
+        tracker = MemTracker()
+        known = [model, *([optimizer] if optimizer else []), *inputs.values()]
+        tracker.track_external(*known)
+        for step in range(2):
+            if step:
+                tracker.reset_mod_stats()
+            with tracker:
+                one_step(model, inputs, optimizer, training)
+        found = tracker.get_tracker_snapshot("peak")
+    most = max(snapshot["Total"] for snapshot in found.values())
+    answer(claim="peak", peak=most)
+
+
+def step(asked, request):
+    """A step with values on a device: how long it takes and, on CUDA, what it allocates."""
+    import torch
+
+    space = lean(asked["source"])
+    cuda = asked["device"] == "cuda"
+    if cuda and not torch.cuda.is_available():
+        return answer(error="this PyTorch finds no CUDA device")
+    model, inputs = built(space, request, asked["device"])
+    training = request["training"]
+    trained = [one for one in model.parameters() if one.requires_grad]
+    optimizer = optimizer_of(request, trained) if training else None
+    cast = contextlib.nullcontext()
+    if cuda and request["autocast"]:
+        cast = torch.autocast("cuda", getattr(torch, request["autocast"]))
+    times = []
+    for number in range(4):
+        if cuda:
+            torch.cuda.synchronize()
+            # The first step makes the optimizer's state, and libraries their workspaces.
+            if number == 1:
+                torch.cuda.reset_peak_memory_stats()
+        started = time.perf_counter()
+        with cast:
+            one_step(model, inputs, optimizer, training)
+        if cuda:
+            torch.cuda.synchronize()
+        times.append(time.perf_counter() - started)
+    name = torch.cuda.get_device_name() if cuda else "the CPU"
+    allocated = torch.cuda.max_memory_allocated() if cuda else None
+    answer(claim="step", seconds=min(times[1:]), device=name, allocated=allocated)
+
+
+def team(request):
+    """Several processes that share a batch, by torch.distributed.run; their answers, handed on."""
+    import torch
+
+    count, device = request["nproc"], request["device"]
+    reason = None
+    if not torch.distributed.is_available():
+        reason = "this PyTorch has no torch.distributed"
+    elif device == "cuda" and torch.cuda.device_count() < count:
+        found = torch.cuda.device_count()
+        reason = f"{count} processes need {count} CUDA devices, and there are {found}"
+    if reason:
+        return answer(error=reason)
+    # Asked to end, it ends the processes first.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
+    parent = os.getppid()
+    with tempfile.TemporaryDirectory() as folder:
+        program, asked, answers, errors = (
+            pathlib.Path(folder, name) for name in ("ranks.py", "request", "answers", "errors")
+        )
+        program.write_text(request["program"])
+        asked.write_text(json.dumps({**request, "program": None, "launcher": os.getpid()}))
+        answers.touch()
+        command = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
+        command += ["--nproc-per-node", str(count), str(program), str(asked), str(answers)]
+        # Where nothing is said, every process would take all cores.
+        environment = {"OMP_NUM_THREADS": "1", **os.environ}
+        with errors.open("w") as file:
+            process = subprocess.Popen(
+                command, stdin=subprocess.DEVNULL, stdout=file, stderr=file, env=environment
+            )
+        try:
+            while process.poll() is None:
+                if os.getppid() != parent:
+                    # Nobody waits for the answers any more.
+                    return
+                time.sleep(0.05)
+        finally:
+            if process.poll() is None:
+                process.terminate()
+                process.wait()
+        for line in answers.read_text().splitlines():
+            print(line, file=ANSWERS, flush=True)
+        if process.returncode != 0:
+            lines = [line.strip() for line in errors.read_text().splitlines()]
+            # The launcher's own words come after those of the process that failed.
+            told = [line for line in lines if "Error" in line and "ChildFailed" not in line]
+            reason = (told or lines or ["without a word"])[0][:300]
+            answer(claim="team", unchecked=f"the processes ended before they were done: {reason}")
 
 
 def main():
@@ -147,13 +419,20 @@ def main():
         exec(compile(request["source"], "model.py", "exec"), space)
     except Exception as error:
         return answer(error=f"the module cannot be read: {why(error)}")
-    for name, measure in [("counts", counts), ("kept", kept)]:
+    for name, measure in [("counts", counts), ("kept", kept), ("peak", peak)]:
         if name == "kept" and not request["training"]:
             continue
         try:
             measure(space, request)
         except Exception as error:
             answer(claim=name, unchecked=why(error))
+    if request["step"]:
+        try:
+            step(request["step"], request)
+        except Exception as error:
+            answer(claim="step", unchecked=why(error))
+    if request["team"]:
+        team(request["team"])
     answer(done=True)
 
 

@@ -3,14 +3,21 @@
 //! Nothing is run here: whoever may start processes hands [`ENGINE`] the request and brings back
 //! what it writes.
 
+mod step;
+mod team;
 #[cfg(test)]
 mod tests;
 
 use serde::{Deserialize, Serialize};
 
+pub use step::Run;
+pub use team::{Plan, Replicas};
+
+use super::experiment::{Experiment, short};
 use super::{Claim, Outcome, Verification};
 use crate::facts::Facts;
 use crate::graph::Graph;
+use crate::lower::Model;
 use crate::spec::{Attention, Spec};
 
 /// The program that measures, in Python.
@@ -41,6 +48,11 @@ struct Request<'a> {
     autocast: Option<&'static str>,
     /// The type that parameters and inputs are converted to.
     cast: Option<&'static str>,
+    optimizer: Option<step::Chosen>,
+    /// A step that is run with values.
+    step: Option<step::AskedStep>,
+    /// Several processes that share a batch.
+    team: Option<team::Team<'a>>,
 }
 
 /// A line that the engine writes.
@@ -59,10 +71,23 @@ struct Answer {
     outputs: Option<Vec<(Vec<u64>, String)>>,
     flops: Option<u128>,
     bytes: Option<u64>,
+    peak: Option<u64>,
+    seconds: Option<f64>,
+    device: Option<String>,
+    allocated: Option<u64>,
+    #[serde(flatten)]
+    team: team::Found,
 }
 
-/// What is asked of the engine, in JSON: `source` is the model as a PyTorch module.
-pub fn request(spec: &Spec, facts: &Facts<'_>, source: &str) -> String {
+/// What is asked of the engine, in JSON; `export` writes a model as a PyTorch module.
+pub fn request(
+    spec: &Spec,
+    facts: &Facts<'_>,
+    run: &Run,
+    plan: Option<&Plan>,
+    export: &dyn Fn(&Model) -> String,
+) -> String {
+    let source = &export(facts.model);
     let policy = facts.policy();
     let calls = |names: &[&str]| facts.index().calls_of(names).next().is_some();
     let params = policy.params.value;
@@ -78,16 +103,26 @@ pub fn request(spec: &Spec, facts: &Facts<'_>, source: &str) -> String {
         recurrent: calls(&RECURRENT),
         autocast: policy.autocast.map(|dtype| dtype.name()),
         cast: (params != facts.model.dtype).then(|| params.name()),
+        // Where there is none, the answer about the peak is not taken.
+        optimizer: step::optimizer(&spec.run.train.optimizer).ok().flatten(),
+        step: run.asked(facts.model, export),
+        team: plan.map(|plan| plan.team(spec, export)),
     };
     // Only maps whose keys are no strings fail, and there are none.
     serde_json::to_string(&request).unwrap_or_default()
 }
 
-/// Holds what is claimed to what the engine wrote.
+/// Holds what is claimed to what the engine wrote; an experiment, if the plan has one.
 ///
 /// # Errors
 /// Where the engine wrote something else than answers, said that it cannot work, or stopped short.
-pub fn verification(spec: &Spec, facts: &Facts<'_>, written: &str) -> Result<Verification, String> {
+pub fn verification(
+    spec: &Spec,
+    facts: &Facts<'_>,
+    run: &Run,
+    plan: Option<&Plan>,
+    written: &str,
+) -> Result<(Verification, Option<Experiment>), String> {
     let mut answers = Vec::new();
     for (number, line) in written.lines().enumerate() {
         let answer: Answer = serde_json::from_str(line).map_err(|error| {
@@ -121,6 +156,14 @@ pub fn verification(spec: &Spec, facts: &Facts<'_>, written: &str) -> Result<Ver
     };
     for answer in &answers {
         hold(&mut result, facts, answer);
+        match (step::optimizer(&spec.run.train.optimizer), answer.peak) {
+            (Err(why), Some(_)) => result.say("", Claim::Peak, Outcome::Unchecked(why)),
+            _ => step::hold(&mut result, facts, run, answer),
+        }
+    }
+    let mut experiment = None;
+    if let Some(plan) = plan {
+        experiment = team::held(&mut result, spec, plan, &answers)?;
     }
     for claim in [Claim::Parameters, Claim::Shape, Claim::Flops] {
         if !result.tallies.iter().any(|(other, _)| *other == claim) {
@@ -129,7 +172,7 @@ pub fn verification(spec: &Spec, facts: &Facts<'_>, written: &str) -> Result<Ver
         }
     }
     result.tallies.sort_by_key(|(claim, _)| *claim);
-    Ok(result)
+    Ok((result, experiment))
 }
 
 /// Confirmed where both are the same.
@@ -154,6 +197,7 @@ fn hold(result: &mut Verification, facts: &Facts<'_>, answer: &Answer) {
         "forward" => &[Claim::Flops],
         "backward" => &[Claim::BackwardFlops],
         "kept" => &[Claim::Kept],
+        "peak" => &[Claim::Peak],
         // All that is counted at once, when the module does not run; some may have been answered.
         "counts" => &[
             Claim::Parameters,

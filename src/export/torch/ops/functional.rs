@@ -237,6 +237,7 @@ pub fn dropout(site: &Site) -> Code {
         Some(site.tensor(0)),
         site.unless("p", 0.5),
         Some(format!("training={training}")),
+        site.unless("inplace", false),
     ];
     function(&format!("F.{}", site.call.op.name), arguments(parts))
 }

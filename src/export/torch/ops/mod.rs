@@ -62,6 +62,8 @@ pub struct Site<'a> {
     pub call: &'a Call<'a>,
     /// Its operands; `None` where one is left out.
     pub operands: &'a [Option<Operand>],
+    /// A tensor in scope whose element type the output has, whatever that is when it is run.
+    pub follows: Option<&'a str>,
     /// Whether what was written asks the module for its mode.
     pub asks_mode: Cell<bool>,
 }
@@ -211,6 +213,9 @@ impl Site<'_> {
     /// `dtype=…` for the element type of the output, where that is not what PyTorch makes by
     /// itself.
     pub fn output_dtype(&self, by_itself: Dtype) -> Option<String> {
+        if let Some(other) = self.follows {
+            return Some(format!("dtype={other}.dtype"));
+        }
         let dtype = self.call.output()?.dtype;
         (dtype != by_itself).then(|| format!("dtype={}", slot("dtype", &code::dtype(dtype))))
     }

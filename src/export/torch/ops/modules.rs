@@ -287,7 +287,12 @@ fn embedding_bag(site: &Site) -> Option<Module> {
 }
 
 fn dropout(site: &Site, class: &str) -> Code {
-    function(class, site.value("p"))
+    function(
+        class,
+        [site.value("p"), site.unless("inplace", false)]
+            .into_iter()
+            .flatten(),
+    )
 }
 
 fn recurrent(site: &Site) -> Option<Module> {

@@ -96,7 +96,11 @@ pub fn masked_fill(site: &Site) -> Code {
 }
 
 pub fn to(site: &Site) -> Code {
-    method(&site.code(0), "to", [site.needed("dtype")])
+    let dtype = match site.follows {
+        Some(other) => format!("{other}.dtype"),
+        None => site.needed("dtype"),
+    };
+    method(&site.code(0), "to", [dtype])
 }
 
 pub fn identity(site: &Site) -> Code {

@@ -4,11 +4,11 @@
 use rustc_hash::FxHashMap;
 use smallvec::SmallVec;
 
-use crate::graph::{Graph, TensorId};
+use super::{Graph, TensorId};
 use crate::ops::Autocast;
 
 /// For each tensor whose type follows another's: the other. `O(nodes + operands)`.
-pub(super) fn followed(graph: &Graph) -> FxHashMap<TensorId, TensorId> {
+pub fn followed(graph: &Graph) -> FxHashMap<TensorId, TensorId> {
     let mut followed = FxHashMap::default();
     noise(graph, &mut followed);
     restored(graph, &mut followed);
