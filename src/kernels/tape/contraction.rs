@@ -1,12 +1,15 @@
 //! The one primitive that multiplies and adds: a sum of products over shared labels.
 
-use ndarray::{Array2, ArrayView2, Axis, IxDyn};
+use std::borrow::Cow;
+
+use ndarray::{Array2, ArrayView2, Axis, CowArray, Ix3, IxDyn};
 
 use super::number::round;
 use super::places::{reshaped, row_major};
 use super::reduction::{lanes, pairwise};
 use super::{Array, KernelError, Tape, Var};
 
+use crate::kernels::fast;
 use crate::tensor::Dtype;
 
 /// Labels of the axes of two operands and of the result, as in `einsum`: each label once in each.
@@ -35,10 +38,10 @@ impl Labels {
 /// The product of two matrices, added up in `accumulate`.
 fn product(a: ArrayView2<f64>, b: ArrayView2<f64>, accumulate: Dtype) -> Array2<f64> {
     match accumulate {
-        Dtype::Float64 => a.dot(&b),
+        Dtype::Float64 => fast::product::product(a, b),
         Dtype::Float32 => {
             let (a, b) = (a.mapv(|x| x as f32), b.mapv(|x| x as f32));
-            a.dot(&b).mapv(f64::from)
+            fast::product::product(a.view(), b.view()).mapv(f64::from)
         }
         narrow => Array2::from_shape_fn((a.nrows(), b.ncols()), |(i, j)| {
             a.row(i)
@@ -50,38 +53,54 @@ fn product(a: ArrayView2<f64>, b: ArrayView2<f64>, accumulate: Dtype) -> Array2<
 }
 
 /// Sums away the axes of `array` whose labels stand neither in `other` nor in `result`.
-fn summed(array: &Array, labels: &[u32], wanted: &[&[u32]], dtype: Dtype) -> (Array, Vec<u32>) {
+fn summed<'a>(
+    array: &'a Array,
+    labels: &[u32],
+    wanted: &[&[u32]],
+    dtype: Dtype,
+) -> (Cow<'a, Array>, Vec<u32>) {
     let is_wanted = |label: &u32| wanted.iter().any(|list| list.contains(label));
     let axes: Vec<usize> = (0..labels.len())
         .filter(|&axis| !is_wanted(&labels[axis]))
         .collect();
     let left: Vec<u32> = labels.iter().copied().filter(is_wanted).collect();
     if axes.is_empty() {
-        return (array.clone(), left);
+        return (Cow::Borrowed(array), left);
     }
     let sizes: Vec<usize> = (0..labels.len())
         .filter(|axis| !axes.contains(axis))
         .map(|axis| array.shape()[axis])
         .collect();
     let sums = lanes(array, &axes, |lane| pairwise(lane, dtype));
-    (reshaped(&sums, &sizes), left)
+    (Cow::Owned(reshaped(&sums, &sizes)), left)
 }
 
-/// Permutes to the order `labels`, then flattens into three groups of axes.
-fn grouped(array: &Array, labels: &[u32], groups: [&[u32]; 3]) -> ndarray::Array3<f64> {
-    let mut order = Vec::new();
-    let mut sizes = [1usize; 3];
-    for (group, size) in groups.iter().zip(&mut sizes) {
-        for label in group.iter() {
-            if let Some(axis) = labels.iter().position(|other| other == label) {
-                order.push(axis);
-                *size *= array.shape()[axis];
-            }
-        }
+/// A stack of matrices: the axes in the order of three groups of labels, each flattened. Copies
+/// elements only where they lie neither row by row nor column by column.
+fn grouped<'a>(array: &'a Array, labels: &[u32], groups: [&[u32]; 3]) -> CowArray<'a, f64, Ix3> {
+    let in_order = |groups: [&[u32]; 3]| {
+        let place = |label: &u32| labels.iter().position(|other| other == label);
+        let axes = groups.map(|group| group.iter().filter_map(place).collect::<Vec<usize>>());
+        let size = |axes: &Vec<usize>| axes.iter().map(|&axis| array.shape()[axis]).product();
+        let sizes: [usize; 3] = [size(&axes[0]), size(&axes[1]), size(&axes[2])];
+        (array.view().permuted_axes(IxDyn(&axes.concat())), sizes)
+    };
+    let [stack, rows, columns] = groups;
+    let (turned, sizes) = in_order([stack, columns, rows]);
+    if turned.is_standard_layout()
+        && let Ok(mut matrices) = turned.into_shape_with_order(sizes)
+    {
+        matrices.swap_axes(1, 2);
+        return CowArray::from(matrices);
     }
-    let elements = row_major(array.view().permuted_axes(IxDyn(&order)));
-    ndarray::Array3::from_shape_vec((sizes[0], sizes[1], sizes[2]), elements)
-        .unwrap_or_else(|_| ndarray::Array3::from_elem((sizes[0], sizes[1], sizes[2]), f64::NAN))
+    let (straight, sizes) = in_order([stack, rows, columns]);
+    if straight.is_standard_layout()
+        && let Ok(matrices) = straight.clone().into_shape_with_order(sizes)
+    {
+        return CowArray::from(matrices);
+    }
+    let copied = ndarray::Array3::from_shape_vec(sizes, row_major(straight));
+    CowArray::from(copied.unwrap_or_else(|_| ndarray::Array3::from_elem(sizes, f64::NAN)))
 }
 
 /// The contraction, and how many multiply-adds it took.
@@ -119,7 +138,11 @@ fn contracted(a: &Array, b: &Array, labels: &Labels, accumulate: Dtype) -> (Arra
     let mut elements =
         Vec::with_capacity(x.len_of(Axis(0)) * x.len_of(Axis(1)) * y.len_of(Axis(2)));
     for (x, y) in x.outer_iter().zip(y.outer_iter()) {
-        elements.extend(product(x, y, accumulate));
+        let made = product(x, y, accumulate);
+        match made.as_slice() {
+            Some(made) => elements.extend_from_slice(made),
+            None => elements.extend(made),
+        }
     }
     let multiply_adds = (x.len() as u128) * (y.len_of(Axis(2)) as u128);
     let made: Vec<u32> = [batch, left, right].concat();
@@ -160,6 +183,9 @@ fn way_back(
         .zip(sizes)
         .map(|(label, &size)| if found.contains(label) { size } else { 1 })
         .collect();
+    if narrow == sizes {
+        return (made, products);
+    }
     let made = reshaped(&made, &narrow);
     let whole = match made.broadcast(IxDyn(sizes)) {
         Some(view) => view.to_owned(),
