@@ -9,7 +9,8 @@ use pulp::Arch;
 use rayon::prelude::*;
 
 /// Lanes that are summed side by side: enough for additions to be under way in all of them while
-/// each waits for its last one.
+/// each waits for its last one, and too many for the compiler to write them out one by one, which
+/// leaves it with short vectors.
 const LANES: usize = 128;
 /// Numbers of a block: 128 KiB, so that handing out blocks costs nothing, and few enough for a lane
 /// that its own correction is all but exact.
