@@ -72,16 +72,23 @@ fn block_sum(block: &[f32]) -> f64 {
             sums[lane] = next;
         }
     }
-    // −0 is what changes no number that is added to it; the corrections of nothing but −0 are +0.
-    let plain = sums.iter().chain(rest);
-    let sum = plain.fold(-0.0, |sum, &number| sum + f64::from(number));
-    let lost: f64 = lost.iter().map(|&lost| f64::from(lost)).sum();
-    let total = if lost == 0.0 { sum } else { sum + lost };
+    let total = together(&sums, &lost, rest);
     match total.is_finite() {
         true => total,
         // A number is infinite or NaN, or a lane ran over on the way, which float64 never does.
         false => joined(block.iter().map(|&number| f64::from(number))),
     }
+}
+
+/// The sum of lanes, of what they lost and of the numbers that filled no lane. Kept apart, so that
+/// what is done once a block does not decide how the loop over the block is compiled.
+#[inline(never)]
+fn together(sums: &[f32; LANES], lost: &[f32; LANES], rest: &[f32]) -> f64 {
+    // −0 is what changes no number that is added to it; the corrections of nothing but −0 are +0.
+    let plain = sums.iter().chain(rest);
+    let sum = plain.fold(-0.0, |sum, &number| sum + f64::from(number));
+    let lost: f64 = lost.iter().map(|&lost| f64::from(lost)).sum();
+    if lost == 0.0 { sum } else { sum + lost }
 }
 
 /// Neumaier's sum, in float64.
