@@ -24,6 +24,7 @@ mod einsum;
 mod embedding;
 mod evaluate;
 mod extreme;
+pub mod fast;
 mod foreign;
 mod fourier;
 mod grouped;

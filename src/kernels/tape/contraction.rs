@@ -1,12 +1,13 @@
 //! The one primitive that multiplies and adds: a sum of products over shared labels.
 
-use ndarray::{Array2, ArrayView2, Axis, IxDyn};
+use ndarray::{Array2, Array3, ArrayView2, ArrayView3, ArrayViewD, Axis, CowArray, Ix3, IxDyn};
 
 use super::number::round;
 use super::places::{reshaped, row_major};
 use super::reduction::{lanes, pairwise};
 use super::{Array, KernelError, Tape, Var};
 
+use crate::kernels::fast;
 use crate::tensor::Dtype;
 
 /// Labels of the axes of two operands and of the result, as in `einsum`: each label once in each.
@@ -35,10 +36,10 @@ impl Labels {
 /// The product of two matrices, added up in `accumulate`.
 fn product(a: ArrayView2<f64>, b: ArrayView2<f64>, accumulate: Dtype) -> Array2<f64> {
     match accumulate {
-        Dtype::Float64 => a.dot(&b),
+        Dtype::Float64 => fast::product::product(a, b),
         Dtype::Float32 => {
             let (a, b) = (a.mapv(|x| x as f32), b.mapv(|x| x as f32));
-            a.dot(&b).mapv(f64::from)
+            fast::product::product(a.view(), b.view()).mapv(f64::from)
         }
         narrow => Array2::from_shape_fn((a.nrows(), b.ncols()), |(i, j)| {
             a.row(i)
@@ -49,89 +50,205 @@ fn product(a: ArrayView2<f64>, b: ArrayView2<f64>, accumulate: Dtype) -> Array2<
     }
 }
 
-/// Sums away the axes of `array` whose labels stand neither in `other` nor in `result`.
-fn summed(array: &Array, labels: &[u32], wanted: &[&[u32]], dtype: Dtype) -> (Array, Vec<u32>) {
-    let is_wanted = |label: &u32| wanted.iter().any(|list| list.contains(label));
-    let axes: Vec<usize> = (0..labels.len())
-        .filter(|&axis| !is_wanted(&labels[axis]))
-        .collect();
-    let left: Vec<u32> = labels.iter().copied().filter(is_wanted).collect();
-    if axes.is_empty() {
-        return (array.clone(), left);
-    }
-    let sizes: Vec<usize> = (0..labels.len())
-        .filter(|axis| !axes.contains(axis))
-        .map(|axis| array.shape()[axis])
-        .collect();
-    let sums = lanes(array, &axes, |lane| pairwise(lane, dtype));
-    (reshaped(&sums, &sizes), left)
+/// An operand with the labels of its axes.
+struct Labelled<'a> {
+    array: CowArray<'a, f64, IxDyn>,
+    labels: Vec<u32>,
 }
 
-/// Permutes to the order `labels`, then flattens into three groups of axes.
-fn grouped(array: &Array, labels: &[u32], groups: [&[u32]; 3]) -> ndarray::Array3<f64> {
-    let mut order = Vec::new();
-    let mut sizes = [1usize; 3];
-    for (group, size) in groups.iter().zip(&mut sizes) {
-        for label in group.iter() {
-            if let Some(axis) = labels.iter().position(|other| other == label) {
-                order.push(axis);
-                *size *= array.shape()[axis];
-            }
+impl<'a> Labelled<'a> {
+    fn new(array: ArrayViewD<'a, f64>, labels: &[u32]) -> Labelled<'a> {
+        Labelled {
+            array: CowArray::from(array),
+            labels: labels.to_vec(),
         }
     }
-    let elements = row_major(array.view().permuted_axes(IxDyn(&order)));
-    ndarray::Array3::from_shape_vec((sizes[0], sizes[1], sizes[2]), elements)
-        .unwrap_or_else(|_| ndarray::Array3::from_elem((sizes[0], sizes[1], sizes[2]), f64::NAN))
+
+    fn has(&self, label: u32) -> bool {
+        self.labels.contains(&label)
+    }
+
+    /// The size of the axis with that label; `None` if there is none.
+    fn size(&self, label: u32) -> Option<usize> {
+        let axis = self.labels.iter().position(|&other| other == label)?;
+        Some(self.array.shape()[axis])
+    }
+
+    /// Without the axes whose labels stand neither in `other` nor in `result`, which are summed.
+    fn summed(self, other: &[u32], result: &[u32], dtype: Dtype) -> Labelled<'a> {
+        let wanted = |label: &u32| other.contains(label) || result.contains(label);
+        let axes: Vec<usize> = (0..self.labels.len())
+            .filter(|&axis| !wanted(&self.labels[axis]))
+            .collect();
+        if axes.is_empty() {
+            return self;
+        }
+        let labels: Vec<u32> = self.labels.iter().copied().filter(wanted).collect();
+        let sizes: Vec<usize> = labels
+            .iter()
+            .filter_map(|&label| self.size(label))
+            .collect();
+        let sums = lanes(&self.array.into_owned(), &axes, |lane| {
+            pairwise(lane, dtype)
+        });
+        Labelled {
+            array: CowArray::from(reshaped(&sums, &sizes)),
+            labels,
+        }
+    }
+
+    /// The axes in the order of three groups of labels, each flattened: a stack of matrices. `None`
+    /// if the elements would have to be copied, lying neither row by row nor column by column.
+    fn in_place(&self, groups: [&[u32]; 3]) -> Option<ArrayView3<'_, f64>> {
+        let [stack, rows, columns] = groups;
+        let (straight, sizes) = self.in_order(groups);
+        if straight.is_standard_layout() {
+            return straight.into_shape_with_order(sizes).ok();
+        }
+        let (turned, sizes) = self.in_order([stack, columns, rows]);
+        if !turned.is_standard_layout() {
+            return None;
+        }
+        let mut matrices = turned.into_shape_with_order(sizes).ok()?;
+        matrices.swap_axes(1, 2);
+        Some(matrices)
+    }
+
+    /// The same stack of matrices, copied if need be.
+    fn matrices(&self, groups: [&[u32]; 3]) -> CowArray<'_, f64, Ix3> {
+        if let Some(matrices) = self.in_place(groups) {
+            return CowArray::from(matrices);
+        }
+        let (straight, sizes) = self.in_order(groups);
+        let copied = Array3::from_shape_vec(sizes, row_major(straight));
+        CowArray::from(copied.unwrap_or_else(|_| Array3::from_elem(sizes, f64::NAN)))
+    }
+
+    /// The axes in the order of the groups, and the size of each group.
+    fn in_order(&self, groups: [&[u32]; 3]) -> (ArrayViewD<'_, f64>, [usize; 3]) {
+        let place = |label: &u32| self.labels.iter().position(|other| other == label);
+        let order: Vec<usize> = groups.iter().copied().flatten().filter_map(place).collect();
+        let size = |label: &u32| self.size(*label);
+        let sizes = groups.map(|group| group.iter().filter_map(size).product());
+        (self.array.view().permuted_axes(IxDyn(&order)), sizes)
+    }
+}
+
+/// What becomes of the labels of two operands.
+struct Roles {
+    /// Of both and of the result: each has products of its own.
+    batch: Vec<u32>,
+    /// Of both alone: summed.
+    inner: Vec<u32>,
+    /// Of the first, and of the second.
+    left: Vec<u32>,
+    right: Vec<u32>,
+}
+
+impl Roles {
+    fn of(a: &Labelled<'_>, b: &Labelled<'_>, result: &[u32]) -> Roles {
+        let pick = |of: &Labelled<'_>, keep: &dyn Fn(u32) -> bool| -> Vec<u32> {
+            let labels = of.labels.iter().copied();
+            labels.filter(|&label| keep(label)).collect()
+        };
+        Roles {
+            batch: pick(a, &|label| b.has(label) && result.contains(&label)),
+            inner: pick(a, &|label| b.has(label) && !result.contains(&label)),
+            left: pick(a, &|label| !b.has(label)),
+            right: pick(b, &|label| !a.has(label)),
+        }
+    }
 }
 
 /// The contraction, and how many multiply-adds it took.
 fn contracted(a: &Array, b: &Array, labels: &Labels, accumulate: Dtype) -> (Array, u128) {
-    let (a, first) = summed(
-        a,
-        &labels.first,
-        &[&labels.second, &labels.result],
-        accumulate,
-    );
-    let (b, second) = summed(
-        b,
-        &labels.second,
-        &[&labels.first, &labels.result],
-        accumulate,
-    );
-    let both = |label: &&u32| first.contains(label) && second.contains(label);
-    let in_result = |label: &&u32| labels.result.contains(label);
-    let pick = |list: &[u32], keep: &dyn Fn(&&u32) -> bool| -> Vec<u32> {
-        list.iter().filter(|label| keep(label)).copied().collect()
-    };
-    let batch = pick(&first, &|label| both(label) && in_result(label));
-    let inner = pick(&first, &|label| both(label) && !in_result(label));
-    let left = pick(&first, &|label| !both(label));
-    let right = pick(&second, &|label| !both(label));
-    let size = |label: &u32| {
-        let of = |labels: &[u32], array: &Array| {
-            let axis = labels.iter().position(|other| other == label)?;
-            Some(array.shape()[axis])
-        };
-        of(&first, &a).or_else(|| of(&second, &b)).unwrap_or(1)
-    };
-    let x = grouped(&a, &first, [&batch, &left, &inner]);
-    let y = grouped(&b, &second, [&batch, &inner, &right]);
-    let mut elements =
-        Vec::with_capacity(x.len_of(Axis(0)) * x.len_of(Axis(1)) * y.len_of(Axis(2)));
-    for (x, y) in x.outer_iter().zip(y.outer_iter()) {
-        elements.extend(product(x, y, accumulate));
+    let result = &labels.result;
+    let first = Labelled::new(a.view(), &labels.first).summed(&labels.second, result, accumulate);
+    let second = Labelled::new(b.view(), &labels.second).summed(&labels.first, result, accumulate);
+    let sizes: Vec<usize> = result
+        .iter()
+        .map(|&label| first.size(label).or(second.size(label)).unwrap_or(1))
+        .collect();
+    let mut elements = Vec::with_capacity(sizes.iter().product());
+    let products = multiplied(&first, &second, result, accumulate, &mut elements);
+    let made = Array::from_shape_vec(IxDyn(&sizes), elements);
+    let made = made.unwrap_or_else(|_| Array::from_elem(IxDyn(&sizes), f64::NAN));
+    (made, products)
+}
+
+/// Appends the elements of the contraction in the order of `result`; gives its multiply-adds.
+fn multiplied(
+    a: &Labelled<'_>,
+    b: &Labelled<'_>,
+    result: &[u32],
+    accumulate: Dtype,
+    elements: &mut Vec<f64>,
+) -> u128 {
+    let Roles {
+        batch,
+        inner,
+        left,
+        right,
+    } = Roles::of(a, b, result);
+    // The rows of a product are of the operand that the result names first.
+    let leading = result.iter().find(|label| !batch.contains(label));
+    if leading.is_some_and(|label| right.contains(label)) && !left.is_empty() {
+        return multiplied(b, a, result, accumulate, elements);
     }
+    // Where one product would need a copy of an operand, as that of the windows of a convolution,
+    // and those of each entry of its first axis need none, that axis is walked.
+    let outer = a
+        .labels
+        .first()
+        .filter(|&label| result.first() == Some(label));
+    if let (Some(&label), None) = (outer, a.in_place([&batch, &left, &inner]))
+        && !b.has(label)
+    {
+        let part = |array| Labelled::new(array, &a.labels[1..]);
+        let rest: Vec<u32> = left
+            .iter()
+            .copied()
+            .filter(|&other| other != label)
+            .collect();
+        let free = |part: Labelled<'_>| part.in_place([&batch, &rest, &inner]).is_some();
+        if a.array
+            .outer_iter()
+            .next()
+            .is_some_and(|array| free(part(array)))
+        {
+            return a
+                .array
+                .outer_iter()
+                .map(|array| multiplied(&part(array), b, &result[1..], accumulate, elements))
+                .sum();
+        }
+    }
+    let x = a.matrices([&batch, &left, &inner]);
+    let y = b.matrices([&batch, &inner, &right]);
     let multiply_adds = (x.len() as u128) * (y.len_of(Axis(2)) as u128);
     let made: Vec<u32> = [batch, left, right].concat();
+    let mut gathered =
+        Vec::with_capacity(x.len_of(Axis(0)) * x.len_of(Axis(1)) * y.len_of(Axis(2)));
+    for (x, y) in x.outer_iter().zip(y.outer_iter()) {
+        let made = product(x, y, accumulate);
+        match made.as_slice() {
+            Some(made) => gathered.extend_from_slice(made),
+            None => gathered.extend(made),
+        }
+    }
+    if made == result {
+        elements.append(&mut gathered);
+        return multiply_adds;
+    }
+    let size = |&label: &u32| a.size(label).or(b.size(label)).unwrap_or(1);
     let sizes: Vec<usize> = made.iter().map(size).collect();
-    let flat = Array::from_shape_vec(IxDyn(&sizes), elements)
-        .unwrap_or_else(|_| Array::from_elem(IxDyn(&sizes), f64::NAN));
-    let order: Vec<usize> = labels
-        .result
-        .iter()
-        .filter_map(|label| made.iter().position(|other| other == label))
-        .collect();
-    (flat.permuted_axes(IxDyn(&order)), multiply_adds)
+    let place = |label: &u32| made.iter().position(|other| other == label);
+    let order: Vec<usize> = result.iter().filter_map(place).collect();
+    // There are as many elements as the sizes say.
+    if let Ok(flat) = Array::from_shape_vec(IxDyn(&sizes), gathered) {
+        elements.extend(row_major(flat.view().permuted_axes(IxDyn(&order))));
+    }
+    multiply_adds
 }
 
 /// The gradient of an operand: the contraction of the result's gradient with the other operand, and
@@ -160,6 +277,9 @@ fn way_back(
         .zip(sizes)
         .map(|(label, &size)| if found.contains(label) { size } else { 1 })
         .collect();
+    if narrow == sizes {
+        return (made, products);
+    }
     let made = reshaped(&made, &narrow);
     let whole = match made.broadcast(IxDyn(sizes)) {
         Some(view) => view.to_owned(),

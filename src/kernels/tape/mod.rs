@@ -375,10 +375,13 @@ impl Tape {
             let Some(pullback) = &self.entries[number].pullback else {
                 continue;
             };
-            // What has a pullback is no leaf, so nobody asks for its gradient afterwards, unless it
-            // is wanted itself.
-            if let Some(gradient) = pass.gradients[number].clone() {
+            // A pullback gives to what stands before it, so this gradient is whole by now, and
+            // nobody asks for it afterwards unless it is wanted itself.
+            if let Some(gradient) = pass.gradients[number].take() {
                 pullback(&mut pass, &gradient);
+                if wanted.contains(&Some(Var(number as u32))) {
+                    pass.gradients[number] = Some(gradient);
+                }
             }
         }
         let found = wanted

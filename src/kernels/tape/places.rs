@@ -37,7 +37,8 @@ pub fn places_of(sizes: &[usize]) -> Array {
 
 /// The elements of `array` at those places; `fill` outside.
 pub fn picked(array: &Array, places: &Array, fill: f64) -> Array {
-    let elements: Vec<f64> = array.iter().copied().collect();
+    let standard = array.as_standard_layout();
+    let elements = standard.as_slice().unwrap_or_default();
     places.mapv(|place| {
         if place.is_nan() {
             f64::NAN
@@ -88,9 +89,11 @@ impl Tape {
         for (to, &from) in axes.iter().enumerate() {
             inverse[from] = to;
         }
-        let value = self.value(x).clone().permuted_axes(IxDyn(axes));
+        let turned = self.value(x).view().permuted_axes(IxDyn(axes));
+        let value = turned.as_standard_layout().into_owned();
         self.push_moved(value, &[x], move |back, gradient| {
-            back.give(x, gradient.clone().permuted_axes(IxDyn(&inverse)));
+            let turned = gradient.view().permuted_axes(IxDyn(&inverse));
+            back.give(x, turned.as_standard_layout().into_owned());
         })
     }
 

@@ -4,6 +4,7 @@
 use ndarray::Array2;
 
 use super::{Clock, Experiment, Picture, short};
+use crate::kernels::fast::product::product;
 use crate::lower::Model;
 use crate::quantity::group;
 
@@ -53,7 +54,7 @@ impl Tree {
             Tree::Product(left, right) => {
                 let (a, b) = (left.run(factors, counted), right.run(factors, counted));
                 *counted += (a.len() * b.ncols()) as u128;
-                a.dot(&b)
+                product(a.view(), b.view())
             }
         }
     }
@@ -156,7 +157,7 @@ pub(super) fn run(model: &Model, seed: u64, clock: &Clock<'_>) -> Result<Experim
     };
     let mut reference = factors[0].mapv(f64::from);
     for factor in &factors[1..] {
-        reference = reference.dot(&factor.mapv(f64::from));
+        reference = product(reference.view(), factor.mapv(f64::from).view());
     }
     let scale = reference.iter().fold(0.0f64, |most, x| most.max(x.abs()));
     let mut experiment = Experiment::new(
