@@ -395,6 +395,21 @@ fn written_specs_read_back_the_same() {
     assert!(faults.is_empty(), "\n{faults}");
 }
 
+/// Guards a weight whose layer cannot own it, because what is computed stands behind it: the bias of
+/// Swin V2's attention, part of which is 0.
+#[test]
+fn a_computed_bias_is_an_operand() {
+    let text = "spec = 1\n[inputs]\nx = [4, 8]\n[params]\nbias = [16]\nweight = [16, 8]\n[[layers]]\n\
+                name = \"kept\"\nformula = \"bias * 2\"\n[[layers]]\nop = \"linear\"\n\
+                in = [\"x\", \"weight\", \"kept\"]\n";
+    let (_, model) = lowered(text, &[]).unwrap();
+    for flat in [true, false] {
+        let written = round_trip("computed-bias", &model, flat);
+        let (_, again) = lowered(&written, &[]).unwrap();
+        same_graph(&model.graph, &again.graph).unwrap();
+    }
+}
+
 #[test]
 fn written_programs_read_back_the_same() {
     let mut faults = String::new();

@@ -9,8 +9,9 @@ use smol_str::SmolStr;
 use super::Facts;
 use super::fit::{first_dim, needed};
 use super::memory::KeptKind;
+use super::throughput::recomputed;
 use crate::diag::Sink;
-use crate::graph::{Graph, LayerId, LayerKind, NodeId};
+use crate::graph::{Graph, LayerId, LayerKind};
 use crate::lower::{Model, lower};
 use crate::quantity::Bytes;
 use crate::spec::run::{Offload, OptimizerKind, PrecisionPreset};
@@ -105,15 +106,8 @@ fn size(graph: &Graph) -> u64 {
 
 /// FLOPs of a step, with what is recomputed.
 fn arithmetic(facts: &Facts<'_>) -> f64 {
-    let (graph, cost) = (facts.graph(), facts.cost());
-    let recomputed: f64 = facts
-        .saved()
-        .recomputed
-        .iter()
-        .flat_map(|layer| graph.layer_nodes(layer.layer))
-        .map(|node| cost.node(NodeId(node)).forward as f64)
-        .sum();
-    cost.forward.as_f64() + cost.backward.as_f64() + recomputed
+    let cost = facts.cost();
+    (cost.forward + cost.backward + recomputed(facts)).as_f64()
 }
 
 /// The model of a changed spec; of an imported one the same, with the block recomputed.

@@ -25,6 +25,7 @@ pub mod reserved;
 pub mod serving;
 pub mod signal;
 pub mod storage;
+pub mod throughput;
 pub mod timeline;
 pub mod values;
 pub mod witness;
@@ -63,6 +64,7 @@ pub struct Facts<'a> {
     serving: OnceCell<Option<serving::Serving>>,
     footprint: OnceCell<reserved::Footprint>,
     levers: OnceCell<Vec<levers::Lever>>,
+    throughput: OnceCell<throughput::Throughput>,
 }
 
 impl<'a> Facts<'a> {
@@ -90,6 +92,7 @@ impl<'a> Facts<'a> {
             serving: OnceCell::new(),
             footprint: OnceCell::new(),
             levers: OnceCell::new(),
+            throughput: OnceCell::new(),
         }
     }
 
@@ -220,6 +223,12 @@ impl<'a> Facts<'a> {
     /// What would bring the memory down. Works it out anew for each change.
     pub fn levers(&self) -> &[levers::Lever] {
         self.levers.get_or_init(|| levers::levers(self))
+    }
+
+    /// The arithmetic of an optimizer step on all devices, and how fast it is done.
+    pub fn throughput(&self) -> &throughput::Throughput {
+        self.throughput
+            .get_or_init(|| throughput::Throughput::of(self))
     }
 
     /// What the timeline of a step is made from.

@@ -325,8 +325,11 @@ fn saved(call: &Call, saved: &mut Saved) {
         }
     }
     if !call.has(1) {
-        // One tensor of zeros serves as both states.
+        // One tensor of zeros serves as both states; autocast copies it for each.
         saved.extra("initial state", state, output.dtype);
+        if call.autocast && sizes.cell == Cell::Lstm {
+            saved.extra("initial cell state", state, output.dtype);
+        }
     }
     if saved.kernels == Kernels::Traced {
         return saved_step_by_step(call, &sizes, output.dtype, saved);

@@ -9,6 +9,7 @@ mod layers;
 mod memory;
 mod peak;
 mod serving;
+mod step;
 
 use serde::Serialize;
 
@@ -18,6 +19,7 @@ pub use layers::{LayerRow, OutputType};
 pub use memory::{DevicePart, MemoryPart, MemoryRow, OwnerRow, RankPart, SavedPart};
 pub use peak::{PeakOwnerRow, PeakPart, PeakRow, PhaseRow, SampleRow};
 pub use serving::{CacheKind, CachePart, PassPart, ServingDevice, ServingPart, WeightPart};
+pub use step::{SpeedPart, StepPart};
 
 use crate::facts::Facts;
 use crate::graph::{Graph, Runs};
@@ -43,6 +45,9 @@ pub struct CapacityReport {
     pub flops: FlopPart,
     /// What one forward pass moves, op by op, if nothing is fused.
     pub bytes: BytesPart,
+    /// The arithmetic of an optimizer step on all devices, where the model is trained.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub step: Option<StepPart>,
     /// What one device holds.
     pub memory: MemoryPart,
     /// What one device holds while it serves, where the spec says how it serves.
@@ -166,6 +171,7 @@ impl CapacityReport {
                 read: cost.read,
                 written: cost.written,
             },
+            step: StepPart::of(facts),
             memory: MemoryPart::of(facts),
             serving: ServingPart::of(facts),
             growth: growth::rows(facts),
@@ -177,7 +183,6 @@ impl CapacityReport {
     }
 }
 
-/// The names of the ops that are `opaque`, each once.
 /// What is said of loops and branches, region by region of one kind, and of the import.
 fn notes(facts: &Facts<'_>) -> Vec<String> {
     let count = |wanted: fn(&Runs) -> bool| {
@@ -210,6 +215,7 @@ fn notes(facts: &Facts<'_>) -> Vec<String> {
     notes
 }
 
+/// The names of the ops that are `opaque`, each once.
 fn unknown_names(facts: &Facts<'_>) -> Vec<String> {
     let name = |call: &Call<'_>| call.text("target").map(|name| name.to_string());
     let calls = facts.index().calls(OPAQUE);

@@ -110,6 +110,27 @@ impl FromNode for f64 {
     }
 }
 
+/// A number above 0.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Positive(pub f64);
+
+impl FromNode for Positive {
+    fn from_node(node: NodeRef<'_>, reader: &mut Reader<'_>) -> Option<Positive> {
+        let value = reader.real(node)?;
+        if value > 0.0 && value.is_finite() {
+            return Some(Positive(value));
+        }
+        reader
+            .report(
+                names::INVALID_VALUE,
+                node.span(),
+                format!("{value} is not above 0"),
+            )
+            .help("write a number such as 1.5");
+        None
+    }
+}
+
 impl FromNode for Dtype {
     fn from_node(node: NodeRef<'_>, reader: &mut Reader<'_>) -> Option<Dtype> {
         let Some(text) = node.as_str() else {

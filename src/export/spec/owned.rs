@@ -111,7 +111,11 @@ impl Search<'_> {
                     .then_some((position, number))
             })
             .collect();
-        if claimed.is_empty() {
+        let &(front, _) = claimed.first()?;
+        // What is computed and stands behind a parameter can only be said in a full list of operands,
+        // which a parameter of the layer's own has no place in.
+        let mut behind = node.arguments.iter().skip(front);
+        if behind.any(|&tensor| tensor.is_present() && parameter(graph, tensor).is_none()) {
             return None;
         }
         let switches: SmallVec<[usize; 4]> = SWITCHES

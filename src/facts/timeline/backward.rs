@@ -63,6 +63,14 @@ impl<R: Recorder> Step<'_, R> {
 
     /// The storages of the outputs of the model.
     pub(super) fn take_outputs(&mut self) -> Vec<Handle> {
+        let roots = self.output_roots().into_iter();
+        roots
+            .filter_map(|root| self.storages[root.0 as usize].take())
+            .collect()
+    }
+
+    /// The first tensors of the storages of the outputs, each once.
+    pub(super) fn output_roots(&self) -> Vec<TensorId> {
         let graph = self.of.graph;
         let mut roots: Vec<TensorId> = graph
             .outputs
@@ -74,9 +82,6 @@ impl<R: Recorder> Step<'_, R> {
         roots.sort_unstable();
         roots.dedup();
         roots
-            .into_iter()
-            .filter_map(|root| self.storages[root.0 as usize].take())
-            .collect()
     }
 
     fn count_uses(&mut self) {

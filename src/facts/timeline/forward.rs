@@ -45,11 +45,20 @@ impl<R: Recorder> Step<'_, R> {
         self.end_casts();
     }
 
-    /// The calls of a recomputed layer once more, now with what autograd keeps.
+    /// The calls of a recomputed layer once more, now with what autograd keeps. An output of the
+    /// model that is made in it stays the one of the forward pass.
     pub(super) fn recompute(&mut self, region: Range<u32>) {
+        let outputs: Vec<(usize, Option<Handle>)> = self
+            .output_roots()
+            .into_iter()
+            .map(|root| (root.0 as usize, self.storages[root.0 as usize]))
+            .collect();
         let made = self.forward(region, Phase::Backward, Keeping::All);
         made.into_iter()
             .for_each(|handle| self.heap.release(handle));
+        for (root, handle) in outputs {
+            self.storages[root] = handle;
+        }
         self.end_casts();
     }
 

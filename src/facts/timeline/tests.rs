@@ -259,12 +259,15 @@ proptest! {
 fn everything_that_is_allocated_goes() {
     let layers = "[[layers]]\nname = \"a\"\nop = \"linear\"\nout_features = 64\n[[layers]]\nname = \"b\"\n\
                   op = \"gelu\"\n[[layers]]\nname = \"c\"\nop = \"dropout\"\n[[layers]]\nname = \"d\"\n\
-                  formula = \"b + c.mean()\"\n[[layers]]\nformula = \"sum(d)\"\n";
+                  formula = \"b + c.mean()\"\n[[layers]]\nname = \"loss\"\nformula = \"sum(d)\"\n";
     for run in [
         "optimizer = \"adamw\"",
         "optimizer = { name = \"adamw\", foreach = false }\nprecision = \"amp-bf16\"",
         "optimizer = { name = \"adam\", fused = true }\ncheckpoint = [\"b\", \"c\"]",
         "grad_accumulation = 4\noptimizer = { name = \"sgd\", momentum = 0.9 }",
+        // What is recomputed makes the output of the model, which the caller holds.
+        "optimizer = \"sgd\"\ncheckpoint = [\"loss\"]",
+        "grad_accumulation = 2\noptimizer = \"sgd\"\ncheckpoint = [\"d\", \"loss\"]",
     ] {
         let text = format!("spec = 1\n[inputs]\nx = [8, 64]\n{layers}[train]\n{run}\n");
         let (spec, model) = lowered(&text);

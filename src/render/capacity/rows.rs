@@ -1,8 +1,8 @@
 //! What the formats for people share: rows of repeated layers folded, and the totals.
 
-use crate::quantity::{Elements, Flops};
+use crate::quantity::{Elements, Flops, group};
 use crate::render::report::counted;
-use crate::report::{CapacityReport, LayerRow, OutputType};
+use crate::report::{CapacityReport, LayerRow, OutputType, StepPart};
 
 /// One line of the table of layers.
 pub(super) struct Line {
@@ -83,6 +83,38 @@ fn fold(first: &str, last: &str) -> String {
     parts.join(".")
 }
 
+/// How fast a step is and how long the run, where the spec says of either.
+fn step_lines(step: &StepPart) -> Vec<(&'static str, String)> {
+    let Some(speed) = &step.speed else {
+        return Vec::new();
+    };
+    let work = match step.hardware_flops == step.model_flops {
+        true => step.model_flops.to_string(),
+        false => format!(
+            "{}, with what is recomputed {}",
+            step.model_flops, step.hardware_flops
+        ),
+    };
+    let mut rate = format!(
+        "{}, {:.1} TFLOP/s on each of {}",
+        speed.seconds,
+        speed.flops_per_device / 1e12,
+        counted(step.devices as usize, "device")
+    );
+    if let (Some(model), Some(hardware)) = (speed.model_utilization, speed.hardware_utilization) {
+        rate += &format!(", utilisation {:.1} %", 100.0 * model);
+        if hardware > model {
+            rate += &format!(" ({:.1} % with what is recomputed)", 100.0 * hardware);
+        }
+    }
+    let mut lines = vec![("optimizer step", work), ("  time", rate)];
+    if let (Some(steps), Some(seconds)) = (speed.steps, speed.run_seconds) {
+        let steps = group(steps.ceil() as u128);
+        lines.push(("run", format!("{seconds}, {steps} steps")));
+    }
+    lines
+}
+
 /// The totals, each with its unit.
 pub(super) fn totals(report: &CapacityReport) -> Vec<(&'static str, String)> {
     let parameters = &report.parameters;
@@ -107,6 +139,7 @@ pub(super) fn totals(report: &CapacityReport) -> Vec<(&'static str, String)> {
             ),
         ),
     ];
+    totals.extend(report.step.as_ref().map(step_lines).unwrap_or_default());
     if report.unknown_ops > 0 {
         let count = counted(report.unknown_ops, "op");
         let names = report.unknown_names.join(", ");

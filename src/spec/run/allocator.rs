@@ -63,7 +63,7 @@ impl FromNode for Share {
                 node.span(),
                 format!("{share} is no share above 0 and up to 1"),
             )
-            .help("leave the key out for no limit");
+            .help("write a share such as 0.9, or leave the key out");
         None
     }
 }

@@ -2,8 +2,9 @@
 
 use smol_str::SmolStr;
 
+use super::allocator::Share;
 use crate::quantity::Bytes;
-use crate::spec::setting::{Field, choice, settings};
+use crate::spec::setting::{Field, Positive, choice, settings};
 
 settings! {
     /// `[cluster]`
@@ -14,6 +15,12 @@ settings! {
         nodes: Field<u64>,
         /// Devices in each machine.
         devices_per_node: Field<u64>,
+        /// Product FLOPs that a device was seen to do in a second of training, recomputation
+        /// included.
+        flops_per_device: Field<Positive>,
+        /// The share of a device's peak that the model's own products are expected to reach (model
+        /// FLOPs utilisation).
+        utilization: Field<Share>,
     }
 }
 

@@ -3,7 +3,7 @@
 use smol_str::SmolStr;
 
 use super::Precision;
-use crate::spec::setting::{Field, choice, settings};
+use crate::spec::setting::{Field, Positive, choice, settings};
 
 settings! {
     /// `[train]`
@@ -30,6 +30,10 @@ settings! {
         clip_grad_value: Field<f64>,
         /// Optimizer steps of the run.
         steps: Field<u64>,
+        /// Seconds that an optimizer step was seen to take.
+        step_seconds: Field<Positive>,
+        /// Tokens that the run trains on: elements of the first input.
+        tokens: Field<Positive>,
         /// Passes over the data set.
         epochs: Field<f64>,
         /// How gradients of the devices are joined.
