@@ -299,9 +299,6 @@ def peak(_, request):
     """The most that lives in the second step, by PyTorch's tracker, without autocast."""
     from torch.distributed._tools.mem_tracker import MemTracker
 
-    if request["recurrent"]:
-        reason = "without a GPU recurrent layers run step by step, and keep other tensors"
-        return answer(claim="peak", unchecked=reason)
     training = request["training"]
     space = lean(request["source"])
     with as_on_gpu(request), frozen_unhooked():

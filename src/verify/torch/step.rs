@@ -5,8 +5,9 @@ use serde::Serialize;
 use super::Answer;
 use crate::facts::Facts;
 use crate::facts::memory::MemoryKind;
-use crate::facts::timeline::Update;
+use crate::facts::timeline::{Inputs, Peak, Update};
 use crate::lower::Model;
+use crate::ops::gradient::Kernels;
 use crate::quantity::Bytes;
 use crate::spec::Spec;
 use crate::spec::run::{Optimizer, OptimizerKind, Precision};
@@ -172,8 +173,8 @@ fn near(claimed: u64, found: u64, share: f64) -> Outcome {
     }
 }
 
-/// The peak without autocast and whatever else the tracker is not shown: averages of weights, and
-/// several micro-batches.
+/// The peak by the steps that a tracker sees, without autocast and whatever else it is not shown:
+/// averages of weights, and several micro-batches.
 fn plain_peak(facts: &Facts<'_>) -> u64 {
     let mut spec = facts.spec.clone();
     let policy = facts.policy();
@@ -183,7 +184,10 @@ fn plain_peak(facts: &Facts<'_>) -> u64 {
     spec.run.train.grad_accumulation = Default::default();
     spec.run.train.ema_decay = Default::default();
     let facts = Facts::new(&spec, facts.model);
-    let peak = facts.peak();
+    let peak = Peak::of(Inputs {
+        kernels: Kernels::Traced,
+        ..facts.timeline()
+    });
     peak.bytes.0 - peak.part(MemoryKind::Average).0
 }
 
@@ -212,7 +216,11 @@ pub(super) fn hold(result: &mut Verification, facts: &Facts<'_>, run: &Run, answ
         return;
     };
     if let Some(found) = answer.allocated {
-        let claimed = facts.peak().bytes.0;
+        let peak = Peak::of(Inputs {
+            kernels: Kernels::Device,
+            ..facts.timeline()
+        });
+        let claimed = peak.bytes.0 - peak.part(MemoryKind::Average).0;
         result.say("", Claim::Peak, near(claimed, found, ALLOCATED));
     }
     let dims = run.small.as_ref().map_or(&[][..], |(_, dims)| dims);
