@@ -7,6 +7,7 @@ mod dtypes;
 mod followed;
 mod policy;
 mod recast;
+mod unstated;
 
 pub use dtypes::NodeDtypes;
 pub use policy::{Chosen, Policy};
