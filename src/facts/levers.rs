@@ -189,10 +189,14 @@ fn candidates(facts: &Facts<'_>) -> Vec<Candidate> {
         ),
     ] {
         if !run.train.offloads(what) {
-            add(&format!("`[train] offload = [\"{name}\"]`"), costs, &|spec| {
-                let offload = &mut spec.run.train.offload.value;
-                offload.get_or_insert_default().push(what);
-            });
+            add(
+                &format!("`[train] offload = [\"{name}\"]`"),
+                costs,
+                &|spec| {
+                    let offload = &mut spec.run.train.offload.value;
+                    offload.get_or_insert_default().push(what);
+                },
+            );
         }
     }
     let plain = policy.params.value == Dtype::Float32 && policy.autocast.is_none();

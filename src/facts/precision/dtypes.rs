@@ -1,5 +1,6 @@
 //! The element types at which ops run and tensors lie in memory.
 
+use rustc_hash::FxHashMap;
 use smallvec::SmallVec;
 
 use super::Policy;
@@ -57,9 +58,18 @@ impl NodeDtypes {
 
     /// Lets the types of all that ops make follow from those of their operands.
     pub(super) fn follow(&mut self, graph: &Graph) {
+        self.follow_but(graph, &FxHashMap::default());
+    }
+
+    /// The same but for the first outputs of calls whose types are known.
+    pub(super) fn follow_but(&mut self, graph: &Graph, known: &FxHashMap<TensorId, Dtype>) {
         let followed = followed(graph);
         for (number, node) in graph.nodes() {
             if !graph.is_known(node) {
+                continue;
+            }
+            if let Some(&dtype) = known.get(&node.first_output) {
+                self.set(node.first_output, dtype);
                 continue;
             }
             if let Some(&other) = followed.get(&node.first_output) {

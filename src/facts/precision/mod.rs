@@ -6,6 +6,7 @@
 mod dtypes;
 mod policy;
 mod recast;
+mod unstated;
 
 pub use dtypes::NodeDtypes;
 pub use policy::{Chosen, Policy};

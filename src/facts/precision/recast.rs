@@ -1,6 +1,9 @@
 //! An imported model whose parameters are to have another type, as if `model.to(dtype)` had been
 //! exported.
 
+use rustc_hash::FxHashMap;
+
+use super::unstated::unstated;
 use super::{NodeDtypes, Policy};
 use crate::graph::{Graph, TensorId, TensorKind, followed};
 use crate::lower::Model;
@@ -12,9 +15,9 @@ use crate::tensor::Dtype;
 /// type that the run states, and lets the types of everything else follow. Nothing happens if the
 /// run states none. `O(nodes + operands)`.
 ///
-/// Conversions to a written type stay, but for those back to the type of an earlier tensor. What is
-/// made in the type of another tensor without being computed of it, such as a mask of zeros, stays
-/// what the file says.
+/// Conversions to a written type stay, but for those back to the type of an earlier tensor. What else
+/// was of another type in the exported program is found by what PyTorch would refuse; see
+/// [`unstated`](super::unstated).
 pub fn recast(model: &mut Model, run: &Run) {
     let precision = &run.train.precision;
     let to = Policy::of(run, model.dtype).params.value;
@@ -33,20 +36,23 @@ pub fn recast(model: &mut Model, run: &Run) {
             dtypes.set(id, to);
         }
     }
-    dtypes.follow(graph);
-    restate(graph, &dtypes);
+    let unstated = unstated(graph, &mut dtypes, to);
+    restate(graph, &dtypes, &unstated);
     model.dtype = to;
 }
 
-/// Writes the types down in the graph, and in the conversions that they follow from.
-fn restate(graph: &mut Graph, dtypes: &NodeDtypes) {
-    let mut followed: Vec<_> = followed(graph).into_iter().collect();
-    followed.sort_unstable();
-    for (output, source) in followed {
+/// Writes the types down in the graph, and in the conversions and makers that state them.
+fn restate(graph: &mut Graph, dtypes: &NodeDtypes, unstated: &FxHashMap<TensorId, Dtype>) {
+    let followed = followed(graph).into_iter();
+    let mut stated: Vec<(TensorId, Dtype)> = followed
+        .map(|(output, source)| (output, dtypes.tensor(graph, source)))
+        .chain(unstated.iter().map(|(&output, &dtype)| (output, dtype)))
+        .collect();
+    stated.sort_unstable_by_key(|&(output, _)| output);
+    for (output, dtype) in stated {
         let TensorKind::Output(node) = graph.tensor(output).kind else {
             continue;
         };
-        let dtype: Dtype = dtypes.tensor(graph, source);
         let Some(node) = graph.dag.node_weight_mut(node.0.into()) else {
             continue;
         };
