@@ -196,13 +196,13 @@ fn rotary(call: &mut Call<'_, '_>) -> Option<Results> {
 }
 
 fn bias_gelu(call: &mut Call<'_, '_>) -> Option<Results> {
-    let operands = [call.tensor(0)?, call.weight(1)?];
+    let operands = [call.tensor(0)?, call.optional_weight(1)?];
     let sum = call.first("add", &operands, &[])?;
     call.apply("gelu", &[sum], &[]).map(all)
 }
 
 fn fast_gelu(call: &mut Call<'_, '_>) -> Option<Results> {
-    let (mut input, bias) = (call.tensor(0)?, call.weight(1)?);
+    let (mut input, bias) = (call.tensor(0)?, call.optional_weight(1)?);
     if bias.is_present() {
         input = call.first("add", &[input, bias], &[])?;
     }
@@ -224,7 +224,7 @@ fn quick_gelu(call: &mut Call<'_, '_>) -> Option<Results> {
 fn skip(call: &mut Call<'_, '_>, op: &str, weights: usize) -> Option<Results> {
     let operands = [call.tensor(0)?, call.tensor(1)?];
     let mut sum = call.first("add", &operands, &[])?;
-    let bias = call.weight(2 + weights)?;
+    let bias = call.optional_weight(2 + weights)?;
     if bias.is_present() {
         sum = call.first("add", &[sum, bias], &[])?;
     }
@@ -232,7 +232,7 @@ fn skip(call: &mut Call<'_, '_>, op: &str, weights: usize) -> Option<Results> {
     let eps = call.attributes.float("epsilon").unwrap_or(1e-12);
     let mut operands = vec![sum];
     for at in 0..weights {
-        operands.push(call.weight(2 + at)?);
+        operands.push(call.optional_weight(2 + at)?);
     }
     let given = [("normalized_shape", vec![last].into()), ("eps", eps.into())];
     let normal = call.first(op, &operands, &given)?;

@@ -183,9 +183,15 @@ impl Call<'_, '_> {
 
     /// An input that is a parameter where its values stand in the file.
     pub(super) fn weight(&mut self, position: usize) -> Option<TensorId> {
-        match self.slot(position) {
-            Some(slot) => self.lowering.materialize(slot, true, false),
-            None => Some(TensorId::ABSENT),
+        let slot = self.slot(position)?;
+        self.lowering.materialize(slot, true, false)
+    }
+
+    /// A parameter that is left out where it is not given.
+    pub(super) fn optional_weight(&mut self, position: usize) -> Option<TensorId> {
+        match self.has(position) {
+            true => self.weight(position),
+            false => Some(TensorId::ABSENT),
         }
     }
 

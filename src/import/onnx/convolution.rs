@@ -138,7 +138,7 @@ fn kernel(call: &Call<'_, '_>, weight: &Shape) -> Option<Vec<i64>> {
 
 fn convolution(call: &mut Call<'_, '_>) -> Option<Results> {
     let input = call.tensor(0)?;
-    let operands = [input, call.weight(1)?, call.weight(2)?];
+    let operands = [input, call.weight(1)?, call.optional_weight(2)?];
     convolved(call, operands).map(one)
 }
 
@@ -175,7 +175,7 @@ pub(super) fn convolved(call: &mut Call<'_, '_>, operands: [TensorId; 3]) -> Opt
 /// Computed without padding, and cut or padded to what is asked for: a transposed convolution's
 /// padding takes away from its result.
 fn transposed(call: &mut Call<'_, '_>) -> Option<Results> {
-    let (input, weight, bias) = (call.tensor(0)?, call.weight(1)?, call.weight(2)?);
+    let (input, weight, bias) = (call.tensor(0)?, call.weight(1)?, call.optional_weight(2)?);
     let shape = call.shape_of(input);
     let positions = shape.sizes().get(2..)?;
     let axes = positions.len();
@@ -242,7 +242,7 @@ fn transposed(call: &mut Call<'_, '_>) -> Option<Results> {
 fn deformable(call: &mut Call<'_, '_>) -> Option<Results> {
     let mut input = call.tensor(0)?;
     let (weight, offset) = (call.weight(1)?, call.tensor(2)?);
-    let (bias, mask) = (call.weight(3)?, call.optional(4)?);
+    let (bias, mask) = (call.optional_weight(3)?, call.optional(4)?);
     let shape = call.shape_of(input);
     let positions = shape.sizes().get(2..)?;
     let kernel = kernel(call, &call.shape_of(weight))?;

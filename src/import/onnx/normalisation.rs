@@ -25,7 +25,7 @@ fn epsilon(call: &Call<'_, '_>) -> f64 {
 
 fn batch(call: &mut Call<'_, '_>) -> Option<Results> {
     let input = call.tensor(0)?;
-    let (weight, bias) = (call.weight(1)?, call.weight(2)?);
+    let (weight, bias) = (call.optional_weight(1)?, call.optional_weight(2)?);
     let (mean, variance) = (call.buffer(3)?, call.buffer(4)?);
     // ONNX keeps that part of the old statistics, PyTorch takes it of the new ones.
     let kept = call.attributes.float("momentum").unwrap_or(0.9);
@@ -54,7 +54,11 @@ fn batch(call: &mut Call<'_, '_>) -> Option<Results> {
 }
 
 fn instance(call: &mut Call<'_, '_>) -> Option<Results> {
-    let operands = [call.tensor(0)?, call.weight(1)?, call.weight(2)?];
+    let operands = [
+        call.tensor(0)?,
+        call.optional_weight(1)?,
+        call.optional_weight(2)?,
+    ];
     let given = [("eps", epsilon(call).into())];
     call.apply("instance_norm", &operands, &given).map(all)
 }
@@ -69,7 +73,7 @@ fn spanned(call: &Call<'_, '_>, shape: &Shape) -> Option<(Vec<i64>, Vec<i64>)> {
 
 fn layer(call: &mut Call<'_, '_>) -> Option<Results> {
     let input = call.tensor(0)?;
-    let (weight, bias) = (call.weight(1)?, call.weight(2)?);
+    let (weight, bias) = (call.optional_weight(1)?, call.optional_weight(2)?);
     let shape = call.shape_of(input);
     let (dims, normalized) = spanned(call, &shape)?;
     let eps = epsilon(call);
@@ -118,7 +122,7 @@ fn layer(call: &mut Call<'_, '_>) -> Option<Results> {
 }
 
 fn root_mean_square(call: &mut Call<'_, '_>) -> Option<Results> {
-    let (input, weight) = (call.tensor(0)?, call.weight(1)?);
+    let (input, weight) = (call.tensor(0)?, call.optional_weight(1)?);
     let shape = call.shape_of(input);
     let (_, normalized) = spanned(call, &shape)?;
     let given = [
@@ -135,7 +139,7 @@ fn root_mean_square(call: &mut Call<'_, '_>) -> Option<Results> {
 /// Scales and biases are one for each group before opset 21, and one for each channel since.
 fn group(call: &mut Call<'_, '_>) -> Option<Results> {
     let input = call.tensor(0)?;
-    let (weight, bias) = (call.weight(1)?, call.weight(2)?);
+    let (weight, bias) = (call.optional_weight(1)?, call.optional_weight(2)?);
     let groups = call.attributes.integer("num_groups")?;
     let shape = call.shape_of(input);
     let channels = *shape.sizes().get(1)?;

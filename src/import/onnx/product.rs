@@ -38,7 +38,7 @@ fn gemm(call: &mut Call<'_, '_>) -> Option<Results> {
         call.attributes.flag("transA"),
         call.attributes.flag("transB"),
     );
-    let (mut a, mut b, c) = (call.weight(0)?, call.weight(1)?, call.weight(2)?);
+    let (mut a, mut b, c) = (call.weight(0)?, call.weight(1)?, call.optional_weight(2)?);
     let bias: Option<Shape> = c.is_present().then(|| call.shape_of(c));
     let flat = bias.as_ref().is_none_or(|shape| shape.rank() == 1);
     if turn_b && !turn_a && alpha == 1.0 && beta == 1.0 && flat {

@@ -225,7 +225,7 @@ fn quantized_convolution(call: &mut Call<'_, '_>) -> Option<Results> {
     let weight = real(call, weight, 4, 5, 0)?;
     let bias = match call.has(8) {
         true => {
-            let bias = call.weight(8)?;
+            let bias = call.optional_weight(8)?;
             call.cast(bias, Dtype::Float32)?
         }
         false => TensorId::ABSENT,
@@ -261,6 +261,6 @@ pub(super) fn packed_matmul(call: &mut Call<'_, '_>) -> Option<Results> {
         ],
         &[ty],
     )?;
-    let operands = [input, *unpacked.first()?, call.weight(5)?];
+    let operands = [input, *unpacked.first()?, call.optional_weight(5)?];
     call.apply("linear", &operands, &[]).map(all)
 }

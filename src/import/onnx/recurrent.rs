@@ -44,7 +44,7 @@ fn recurrent(
     more: &[(&'static str, AttributeValue)],
 ) -> Option<Results> {
     let mut input = call.tensor(0)?;
-    let (weight, recurrence, bias) = (call.weight(1)?, call.weight(2)?, call.weight(3)?);
+    let (weight, recurrence, bias) = (call.weight(1)?, call.weight(2)?, call.optional_weight(3)?);
     let batch_first = call.attributes.flag("layout");
     let word = call.attributes.text("direction").unwrap_or("forward");
     let directions: i64 = if word == "bidirectional" { 2 } else { 1 };
