@@ -270,6 +270,39 @@ impl Graph {
         }
     }
 
+    /// The numbers of the parameters and buffers in the order in which the module lists them.
+    /// `O(n log n)`, and `O(n)` where that is the order of their numbers.
+    pub fn listed_parameters(&self) -> Vec<usize> {
+        let mut order: Vec<usize> = (0..self.parameters.len()).collect();
+        order.sort_by_key(|&number| self.parameters[number].place);
+        order
+    }
+
+    /// The numbers of the parameters and buffers in the order in which calls first use them, and of
+    /// those that one call uses first in the order in which the module lists them.
+    /// `O(nodes + n log n)`.
+    pub fn parameters_by_use(&self) -> Vec<usize> {
+        let first = self.first_uses();
+        let mut order = self.listed_parameters();
+        order.sort_by_key(|&number| first[number]);
+        order
+    }
+
+    /// The number of the first call that each parameter is an operand of; the greatest number, if
+    /// there is none.
+    pub fn first_uses(&self) -> Vec<u32> {
+        let mut first = vec![u32::MAX; self.parameters.len()];
+        for (id, node) in self.nodes() {
+            for &operand in node.arguments.iter().filter(|id| id.is_present()) {
+                if let TensorKind::Parameter(number) = self.tensor(operand).kind {
+                    let first = &mut first[number as usize];
+                    *first = (*first).min(id.0);
+                }
+            }
+        }
+        first
+    }
+
     /// The parameter that a tensor is, if it is one.
     pub fn parameter(&self, id: TensorId) -> Option<&Parameter> {
         if !id.is_present() {

@@ -12,6 +12,7 @@ mod checkpoint;
 mod formula;
 mod index;
 mod layer;
+mod listing;
 mod model;
 mod scope;
 mod trace;
@@ -58,6 +59,7 @@ pub fn lower(spec: &Spec, overrides: &[(SmolStr, i64)], sink: &mut Sink) -> Mode
         sink,
         scopes: vec![Scope::default()],
         owned: Vec::new(),
+        declared: Vec::new(),
         exhausted: false,
         indexed: 0,
         children: FxHashMap::default(),
@@ -71,8 +73,9 @@ pub fn lower(spec: &Spec, overrides: &[(SmolStr, i64)], sink: &mut Sink) -> Mode
         lowering.layer(id);
     }
     let outputs = lowering.outputs();
-    let exhausted = lowering.exhausted;
+    let (exhausted, declared) = (lowering.exhausted, lowering.declared);
     let mut graph = lowering.builder.finish(outputs);
+    listing::list(&mut graph, &declared);
     if !exhausted {
         let blocks = spec.blocks.iter().map(|block| block.name.as_str());
         let blocks: Vec<&str> = blocks.collect();
@@ -117,6 +120,8 @@ struct Lowering<'s, 'k> {
     scopes: Vec<Scope>,
     /// For each layer, the numbers of its own parameters.
     owned: Vec<std::ops::Range<u32>>,
+    /// The numbers of the parameters and buffers that `params` and `buffers` declare.
+    declared: Vec<u32>,
     /// Whether the model turned out to be endless or too large; nothing is unfolded any more.
     exhausted: bool,
     /// How many layers are in `children`.
@@ -284,6 +289,8 @@ impl<'s> Lowering<'s, '_> {
                 Some(ty) => {
                     let init = definition.init.unwrap_or(Init::Normal(0.0, 1.0));
                     let trainable = !definition.frozen;
+                    self.declared
+                        .push(self.builder.graph().parameters.len() as u32);
                     self.builder.parameter(
                         definition.name.clone(),
                         layer,

@@ -285,15 +285,20 @@ pub(super) fn definition(
     text
 }
 
-/// The parameters or buffers of a region's own, as entries of a table.
+/// The parameters or buffers of a region's own, as entries of a table, in the order in which the
+/// module lists them.
 pub(super) fn own(written: &Written, fold: &Fold<'_>, buffer: bool) -> Vec<String> {
     let graph = fold.graph();
-    written
+    let parameter = |number: u32| &graph.parameters[number as usize];
+    let mut own: Vec<_> = written
         .parameters
         .iter()
-        .filter(|(number, ..)| graph.parameters[*number as usize].buffer == buffer)
+        .filter(|(number, ..)| parameter(*number).buffer == buffer)
+        .collect();
+    own.sort_by_key(|(number, ..)| parameter(*number).place);
+    own.into_iter()
         .map(|(number, _, text)| {
-            let tensor = graph.parameters[*number as usize].tensor;
+            let tensor = parameter(*number).tensor;
             let name = key(written.names.tensor(tensor));
             format!("{name} = {}", tensor_text(text))
         })

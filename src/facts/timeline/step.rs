@@ -184,7 +184,10 @@ impl<'a, R: Recorder> Step<'a, R> {
             graph, run, policy, ..
         } = self.of;
         let with_gradient = self.parameters_with_gradient();
-        for (number, parameter) in graph.parameters.iter().enumerate() {
+        // By use rather than as modules list them, which a spec that is written of a program does not
+        // keep: both are to be laid out alike.
+        for number in graph.parameters_by_use() {
+            let parameter = &graph.parameters[number];
             self.heap.now.parameter = Some(number as u32);
             let ty = graph.ty(parameter.tensor);
             let kind = match parameter.buffer {
@@ -276,9 +279,7 @@ impl<'a, R: Recorder> Step<'a, R> {
         let update = Update::of(&self.of.run.train.optimizer);
         let mut early: Vec<Handle> = Vec::new();
         let mut late: Vec<Handle> = Vec::new();
-        let mut order: Vec<usize> = (0..graph.parameters.len()).collect();
-        order.sort_by_key(|&number| graph.parameters[number].place);
-        for number in order {
+        for number in graph.listed_parameters() {
             let parameter = &graph.parameters[number];
             if !parameter.trainable || self.gradients[number].is_none() {
                 continue;
@@ -311,7 +312,7 @@ impl<'a, R: Recorder> Step<'a, R> {
 
     /// `zero_grad(set_to_none=True)`.
     fn zero_grad(&mut self) {
-        for number in 0..self.gradients.len() {
+        for number in self.of.graph.parameters_by_use() {
             if let Some(handle) = self.gradients[number].take() {
                 self.heap.release(handle);
             }

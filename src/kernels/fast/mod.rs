@@ -5,6 +5,7 @@
 //! code, and are held to plain ones by tests. What each is worth beside a peer is measured by
 //! `benches/kernels.rs`.
 
+mod ahead;
 pub mod ball;
 pub mod product;
 pub mod read;

@@ -4,21 +4,27 @@
 use pulp::Arch;
 use rayon::prelude::*;
 
-/// Lanes of a vector loop.
-const LANES: usize = 128;
+use super::ahead::{self, LANES};
 
 /// A way to read every number once, in parallel. What it gives depends on each of them, so that no
 /// compiler may leave one out.
 pub type Way = (&'static str, fn(&[f32]) -> u32);
 
 /// Several ways, since none is the fastest on every machine; bandwidth is that of the best.
-pub static WAYS: [Way; 4] = [
+pub static WAYS: [Way; 6] = [
     ("exclusive or, small blocks", |numbers| {
         read(numbers, 1 << 15, exclusive_or)
     }),
     ("exclusive or, a block a thread", |numbers| {
         read(numbers, share(numbers), exclusive_or)
     }),
+    ("exclusive or, small blocks, asked for early", |numbers| {
+        read(numbers, 1 << 15, exclusive_or_early)
+    }),
+    (
+        "exclusive or, a block a thread, asked for early",
+        |numbers| read(numbers, share(numbers), exclusive_or_early),
+    ),
     ("additions, small blocks", |numbers| {
         read(numbers, 1 << 15, additions)
     }),
@@ -39,18 +45,29 @@ fn read(numbers: &[f32], block: usize, one: fn(&[f32]) -> u32) -> u32 {
 fn exclusive_or(block: &[f32]) -> u32 {
     Arch::new().dispatch(
         #[inline(always)]
-        || {
-            let mut all = [0u32; LANES];
-            let (whole, rest) = block.as_chunks::<LANES>();
-            for numbers in whole {
-                for lane in 0..LANES {
-                    all[lane] ^= numbers[lane].to_bits();
-                }
-            }
-            let rest = rest.iter().map(|number| number.to_bits());
-            all.into_iter().chain(rest).fold(0, |all, bits| all ^ bits)
-        },
+        || exclusive_or_of(block, &[]),
     )
+}
+
+fn exclusive_or_early(block: &[f32]) -> u32 {
+    Arch::new().dispatch(
+        #[inline(always)]
+        || exclusive_or_of(block, ahead::of(block, 0)),
+    )
+}
+
+#[inline(always)]
+fn exclusive_or_of(block: &[f32], ahead: &[[f32; LANES]]) -> u32 {
+    let mut all = [0u32; LANES];
+    let (whole, rest) = block.as_chunks::<LANES>();
+    for (at, numbers) in whole.iter().enumerate() {
+        ahead::fetch(ahead.get(at));
+        for lane in 0..LANES {
+            all[lane] ^= numbers[lane].to_bits();
+        }
+    }
+    let rest = rest.iter().map(|number| number.to_bits());
+    all.into_iter().chain(rest).fold(0, |all, bits| all ^ bits)
 }
 
 fn additions(block: &[f32]) -> u32 {

@@ -5,13 +5,17 @@
 //! turns lanes into vector instructions. Blocks of numbers go to cores; their sums are put together
 //! in order, so that the result does not depend on how many cores there are.
 
+use std::ops::Range;
+
 use pulp::Arch;
 use rayon::prelude::*;
+
+use super::ahead;
 
 /// Lanes that are summed side by side: enough for additions to be under way in all of them while
 /// each waits for its last one, and too many for the compiler to write them out one by one, which
 /// leaves it with short vectors.
-const LANES: usize = 128;
+const LANES: usize = ahead::LANES;
 /// Numbers of a block: 128 KiB, so that handing out blocks costs nothing, and few enough for a lane
 /// that its own correction is all but exact.
 const BLOCK: usize = 1 << 15;
@@ -28,16 +32,19 @@ const U_WIDE: f64 = 0.5 * f64::EPSILON;
 /// Reads each number once: O(n) time, O(n / 32768) bytes.
 pub fn compensated(numbers: &[f32]) -> f32 {
     let arch = Arch::new();
-    let one = |block: &[f32]| {
+    let one = |block: usize| {
+        let start = block * BLOCK;
+        let end = numbers.len().min(start + BLOCK);
         arch.dispatch(
             #[inline(always)]
-            || block_sum(block),
+            || block_sum(numbers, start..end),
         )
     };
+    let blocks = 0..numbers.len().div_ceil(BLOCK);
     let sums: Vec<f64> = match numbers.len() {
         0 => return 0.0,
-        1..PARALLEL => numbers.chunks(BLOCK).map(one).collect(),
-        _ => numbers.par_chunks(BLOCK).map(one).collect(),
+        1..PARALLEL => blocks.map(one).collect(),
+        _ => blocks.into_par_iter().map(one).collect(),
     };
     joined(sums) as f32
 }
@@ -57,13 +64,16 @@ pub fn bound(sum: f64, magnitudes: f64) -> f64 {
     (rounding + (gamma * gamma + wide) * magnitudes) * (1.0 + 4.0 * U)
 }
 
-/// The sum of a block, in float64.
+/// The sum of a block of the numbers, in float64.
 #[inline(always)]
-fn block_sum(block: &[f32]) -> f64 {
+fn block_sum(numbers: &[f32], block: Range<usize>) -> f64 {
     let mut sums = [-0.0f32; LANES];
     let mut lost = [0.0f32; LANES];
+    let ahead = ahead::of(numbers, block.start);
+    let block = &numbers[block];
     let (whole, rest) = block.as_chunks::<LANES>();
-    for numbers in whole {
+    for (at, numbers) in whole.iter().enumerate() {
+        ahead::fetch(ahead.get(at));
         for lane in 0..LANES {
             let (sum, number) = (sums[lane], numbers[lane]);
             let next = sum + number;
