@@ -12,7 +12,6 @@ use std::io::{Cursor, Read};
 use plimsoll::diag::Sink;
 use plimsoll::engine::{self, Overlay};
 use plimsoll::facts::Facts;
-use plimsoll::import::Format;
 use plimsoll::import::hf::Options;
 use plimsoll::report::CapacityReport;
 use plimsoll::source::Sources;
@@ -35,13 +34,9 @@ fn main() {
 }
 
 fn report(path: &str, bytes: &[u8]) -> CapacityReport {
-    let format = Format::of(path).unwrap();
-    let opened = format.read(&mut Cursor::new(bytes), &Options::default());
+    let (options, overlay) = (Options::default(), Overlay::default());
     let mut sources = Sources::default();
-    let file = engine::add_import(path, opened.as_ref(), &mut sources);
-    let mut fetch = |path: &str| Err(format!("there is no file `{path}`"));
-    let overlay = Overlay::default();
-    let loaded = engine::load_import(file, opened.as_ref(), &mut sources, &overlay, &mut fetch);
+    let loaded = engine::load_bytes(path, bytes, &options, &overlay, &mut sources);
     let (spec, model) = engine::read(loaded, &mut Sink::new());
     CapacityReport::of(&Facts::new(&spec, &model))
 }

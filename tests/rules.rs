@@ -8,11 +8,11 @@ use std::path::Path;
 
 use plimsoll::diag::apply::apply;
 use plimsoll::diag::{Finding, Safety};
-use plimsoll::engine::{Levels, Overlay, add_import, check, load, load_import};
-use plimsoll::import::Format;
+use plimsoll::engine::{Levels, Overlay, check, load_bytes};
+use plimsoll::import::hf::Options;
 use plimsoll::render::{Layout, Report};
 use plimsoll::rules::{self, FixKind};
-use plimsoll::source::{SourceFile, Sources};
+use plimsoll::source::Sources;
 use zip::write::{SimpleFileOptions, ZipWriter};
 
 struct Example {
@@ -50,38 +50,29 @@ fn examples(page: &str) -> Vec<Example> {
 
 /// Checks an example.
 fn checked(example: &Example) -> (Vec<Finding>, Sources) {
-    if example.program {
-        return checked_program(&example.text);
+    match example.program {
+        true => checked_bytes("example.pt2", &archive(&example.text)),
+        false => checked_text(&example.text),
     }
-    checked_text(&example.text)
 }
 
-fn checked_text(text: &str) -> (Vec<Finding>, Sources) {
-    let mut sources = Sources::default();
-    let file = sources.add(SourceFile::new("example.model.toml", text));
-    let loaded = load(file, &mut sources, &Overlay::default(), &mut |path| {
-        Err(format!("there is no file `{path}`"))
-    });
-    (
-        check(loaded, &sources, &Levels::default()).findings,
-        sources,
-    )
-}
-
-fn checked_program(text: &str) -> (Vec<Finding>, Sources) {
+/// The archive that `torch.export.save` would make of a program.
+fn archive(program: &str) -> Vec<u8> {
     let mut zip = ZipWriter::new(Cursor::new(Vec::new()));
     zip.start_file("example/models/model.json", SimpleFileOptions::default())
         .unwrap();
-    zip.write_all(text.as_bytes()).unwrap();
-    let archive = zip.finish().unwrap().into_inner();
-    let name = "example.pt2";
-    let opened = (Format::of(name).unwrap().open)(&mut Cursor::new(archive));
+    zip.write_all(program.as_bytes()).unwrap();
+    zip.finish().unwrap().into_inner()
+}
+
+fn checked_text(text: &str) -> (Vec<Finding>, Sources) {
+    checked_bytes("example.model.toml", text.as_bytes())
+}
+
+fn checked_bytes(name: &str, bytes: &[u8]) -> (Vec<Finding>, Sources) {
+    let (options, overlay) = (Options::default(), Overlay::default());
     let mut sources = Sources::default();
-    let file = add_import(name, opened.as_ref(), &mut sources);
-    let overlay = Overlay::default();
-    let loaded = load_import(file, opened.as_ref(), &mut sources, &overlay, &mut |path| {
-        Err(format!("there is no file `{path}`"))
-    });
+    let loaded = load_bytes(name, bytes, &options, &overlay, &mut sources);
     (
         check(loaded, &sources, &Levels::default()).findings,
         sources,

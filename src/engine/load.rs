@@ -1,9 +1,10 @@
 //! A document and what is laid over it: `extends`, other files, a variant, assignments.
 
-use crate::diag::{Finding, Level, Sink};
+use std::io::Cursor;
 use std::sync::Arc;
 
-use crate::import::{ImportError, Opened, Program};
+use crate::diag::{Finding, Level, Sink};
+use crate::import::{Format, ImportError, Opened, Program, hf};
 use crate::source::{FileId, SourceFile, Sources, Span, suggest};
 use crate::spec::document::{Document, SyntaxError, parse_assignment};
 use crate::spec::names;
@@ -112,6 +113,29 @@ pub fn load_import(
         _ => overlay,
     };
     finish(document, origin, sink, sources, overlay, fetch)
+}
+
+/// Loads a file that lies in memory, and lays the overlay over it: one of another program, where the
+/// name says so, and the text of a spec elsewhere. Opens no file: what a spec extends is not there.
+pub fn load_bytes(
+    name: &str,
+    bytes: &[u8],
+    options: &hf::Options,
+    overlay: &Overlay,
+    sources: &mut Sources,
+) -> Loaded {
+    let mut fetch = |path: &str| Err(format!("there is no file `{path}`"));
+    match Format::of(name) {
+        Some(format) => {
+            let opened = format.read(&mut Cursor::new(bytes), options);
+            let file = add_import(name, opened.as_ref(), sources);
+            load_import(file, opened.as_ref(), sources, overlay, &mut fetch)
+        }
+        None => {
+            let file = sources.add(SourceFile::new(name, String::from_utf8_lossy(bytes)));
+            load(file, sources, overlay, &mut fetch)
+        }
+    }
 }
 
 /// What a program says of itself, as the text of a spec.

@@ -11,7 +11,7 @@ mod traces;
 use rustc_hash::FxHashMap;
 
 pub use levels::{LevelOverride, Levels};
-pub use load::{Fetch, Layer, Loaded, Origin, Overlay, add_import, load, load_import};
+pub use load::{Fetch, Layer, Loaded, Origin, Overlay, add_import, load, load_bytes, load_import};
 
 pub use traces::place_traces;
 
