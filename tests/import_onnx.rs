@@ -211,6 +211,113 @@ fn input(name: &str, dim: &[u8]) -> Vec<u8> {
     field(11, &info)
 }
 
+/// An input of float32 with several axes.
+fn tensor(name: &str, sizes: &[u8]) -> Vec<u8> {
+    let dims: Vec<u8> = sizes
+        .iter()
+        .flat_map(|&size| field(1, &[0x08, size]))
+        .collect();
+    let tensor = field(1, &[[0x08, 1].to_vec(), field(2, &dims)].concat());
+    let info = [field(1, name.as_bytes()), field(2, &tensor)].concat();
+    field(11, &info)
+}
+
+/// A node with whole and real numbers for attributes.
+fn node_with(
+    op: &str,
+    inputs: &[&str],
+    outputs: &[&str],
+    whole: &[(&str, u8)],
+    real: &[(&str, f32)],
+) -> Vec<u8> {
+    let mut parts: Vec<u8> = inputs
+        .iter()
+        .flat_map(|name| field(1, name.as_bytes()))
+        .collect();
+    parts.extend(outputs.iter().flat_map(|name| field(2, name.as_bytes())));
+    parts.extend(field(4, op.as_bytes()));
+    for (name, value) in whole {
+        let attribute = [field(1, name.as_bytes()), vec![0x18, *value, 0xa0, 1, 2]];
+        parts.extend(field(5, &attribute.concat()));
+    }
+    for (name, value) in real {
+        let value = [vec![0x15], value.to_le_bytes().to_vec(), vec![0xa0, 1, 1]].concat();
+        parts.extend(field(5, &[field(1, name.as_bytes()), value].concat()));
+    }
+    field(1, &parts)
+}
+
+/// Scores that are squeezed are computed one by one: two products, and what lies between them.
+#[test]
+fn a_softcap_takes_attention_apart() {
+    let inputs = [
+        tensor("q", &[2, 4, 5, 8]),
+        tensor("k", &[2, 2, 7, 8]),
+        tensor("v", &[2, 2, 7, 8]),
+        tensor("mask", &[5, 7]),
+    ];
+    let import_with = |mask: &str, causal: u8, cap: f32| {
+        let whole = [("is_causal", causal)];
+        let names = ["q", "k", "v", mask];
+        let call = node_with("Attention", &names, &["y"], &whole, &[("softcap", cap)]);
+        let graph = [inputs.concat(), call, field(12, &field(1, b"y"))].concat();
+        import(&model_of(&[graph])).unwrap()
+    };
+    let ops = |mask: &str, causal: u8, cap: f32| {
+        let imported = import_with(mask, causal, cap);
+        assert!(imported.notes.is_empty(), "{:?}", imported.notes);
+        let graph = &imported.model.graph;
+        assert_eq!(graph.ty(graph.outputs[0]).shape.sizes(), [2, 4, 5, 8]);
+        let calls = graph.nodes();
+        calls.map(|(_, node)| node.op.name).collect::<Vec<_>>()
+    };
+    assert_eq!(ops("", 1, 0.0), ["scaled_dot_product_attention"]);
+    let names = ops("mask", 0, 30.0);
+    let expected = [
+        "repeat_interleave",
+        "repeat_interleave",
+        "matrix_transpose",
+        "matmul",
+        "mul",
+        "tanh",
+        "mul",
+        "add",
+        "softmax",
+        "matmul",
+    ];
+    assert_eq!(names, expected);
+    let names = ops("", 1, 30.0);
+    assert_eq!(names[7..10], ["full", "triu", "masked_fill"]);
+    let imported = import_with("", 1, 30.0);
+    let spec = spec(&[]);
+    let facts = Facts::new(&spec, &imported.model);
+    assert_eq!(facts.cost().forward.get(), 2 * 2 * (2 * 4 * 5 * 7 * 8));
+}
+
+/// What is left out of a recurrent layer is said.
+#[test]
+fn what_a_recurrent_layer_leaves_out_is_said() {
+    let inputs = [
+        tensor("x", &[3, 2, 4]),
+        tensor("w", &[1, 20, 4]),
+        tensor("r", &[1, 20, 5]),
+        tensor("p", &[1, 15]),
+    ];
+    let names = ["x", "w", "r", "", "", "", "", "p"];
+    let call = node_with(
+        "LSTM",
+        &names,
+        &["y"],
+        &[("hidden_size", 5)],
+        &[("clip", 3.0)],
+    );
+    let imported = import(&model_of(&[inputs.concat(), call])).unwrap();
+    let notes = imported.notes.join("\n");
+    for part in ["peephole weights of `LSTM`", "clipping in `LSTM`"] {
+        assert!(notes.contains(part), "{notes}");
+    }
+}
+
 #[test]
 fn what_makes_no_sense_is_named() {
     let cases: Vec<(&str, Vec<u8>)> = vec![

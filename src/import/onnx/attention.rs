@@ -4,7 +4,7 @@ use super::call::{Call, Output, Results, all, one, sizes_of};
 use super::quantization::packed_matmul;
 use super::registry::{Entry, Mapping::*};
 use crate::graph::TensorId;
-use crate::tensor::Shape;
+use crate::tensor::{Dtype, Shape};
 
 /// The entries of this family.
 pub(super) const OPS: &[Entry] = &[
@@ -69,11 +69,16 @@ struct Parts {
     mask: TensorId,
     causal: bool,
     scale: Option<f64>,
+    /// What scores are squeezed below; none of 0.
+    softcap: f64,
     /// The number of axes of what came in.
     rank: usize,
 }
 
 fn attended(call: &mut Call<'_, '_>, parts: Parts) -> Option<TensorId> {
+    if parts.softcap > 0.0 {
+        return capped(call, parts);
+    }
     let (queries, keys) = (call.shape_of(parts.query), call.shape_of(parts.key));
     let grouped = queries.sizes().get(1) != keys.sizes().get(1);
     let mut given = vec![
@@ -91,6 +96,58 @@ fn attended(call: &mut Call<'_, '_>, parts: Parts) -> Option<TensorId> {
     joined(call, result, parts.rank)
 }
 
+/// Attention whose scores are squeezed, `softcap * tanh(scores / softcap)`, taken apart: the fused
+/// kernel has no such thing.
+fn capped(call: &mut Call<'_, '_>, parts: Parts) -> Option<TensorId> {
+    let (queries, keys) = (call.shape_of(parts.query), call.shape_of(parts.key));
+    let (&[_, heads, steps, size], &[_, shared, length, _]) = (queries.sizes(), keys.sizes())
+    else {
+        return None;
+    };
+    let (mut key, mut value) = (parts.key, parts.value);
+    if shared > 0 && shared < heads {
+        let repeats = i64::try_from(heads / shared).ok()?;
+        let given = [("repeats", repeats.into()), ("dim", 1.into())];
+        key = call.first("repeat_interleave", &[key], &given)?;
+        value = call.first("repeat_interleave", &[value], &given)?;
+    }
+    let turned = call.first("matrix_transpose", &[key], &[])?;
+    let mut scores = call.first("matmul", &[parts.query, turned], &[])?;
+    let scale = parts.scale.unwrap_or(1.0 / (size as f64).sqrt());
+    let cap = call.lowering.builder.constant(parts.softcap);
+    let inner = call.lowering.builder.constant(scale / parts.softcap);
+    scores = call.first("mul", &[scores, inner], &[])?;
+    scores = call.first("tanh", &[scores], &[])?;
+    scores = call.first("mul", &[scores, cap], &[])?;
+    if parts.mask.is_present() {
+        let masked = match call.type_of(parts.mask).dtype {
+            Dtype::Bool => {
+                let hidden = call.first("logical_not", &[parts.mask], &[])?;
+                let given = [("value", f64::NEG_INFINITY.into())];
+                call.first("masked_fill", &[scores, hidden], &given)?
+            }
+            _ => call.first("add", &[scores, parts.mask], &[])?,
+        };
+        scores = masked;
+    }
+    if parts.causal {
+        let given = [
+            ("size", sizes_of(&Shape::from([steps, length])).into()),
+            ("fill_value", 1.0.into()),
+            ("dtype", Dtype::Bool.into()),
+        ];
+        let all = call.first("full", &[], &given)?;
+        // Queries are the last of the steps.
+        let diagonal = i64::try_from(length).ok()? - i64::try_from(steps).ok()? + 1;
+        let hidden = call.first("triu", &[all], &[("diagonal", diagonal.into())])?;
+        let given = [("value", f64::NEG_INFINITY.into())];
+        scores = call.first("masked_fill", &[scores, hidden], &given)?;
+    }
+    let weights = call.first("softmax", &[scores], &[("dim", (-1).into())])?;
+    let result = call.first("matmul", &[weights, value], &[])?;
+    joined(call, result, parts.rank)
+}
+
 fn attention(call: &mut Call<'_, '_>) -> Option<Results> {
     let rank = call.rank(0)?;
     let query_heads = call.attributes.integer("q_num_heads");
@@ -104,6 +161,7 @@ fn attention(call: &mut Call<'_, '_>) -> Option<Results> {
     let mask = call.optional(3)?;
     let causal = call.attributes.flag("is_causal");
     let scale = call.attributes.float("scale");
+    let softcap = call.attributes.float("softcap").unwrap_or(0.0);
     let parts = Parts {
         query,
         key,
@@ -111,6 +169,7 @@ fn attention(call: &mut Call<'_, '_>) -> Option<Results> {
         mask,
         causal,
         scale,
+        softcap,
         rank,
     };
     let mut results = one(attended(call, parts)?);
@@ -145,6 +204,7 @@ fn multi_head(call: &mut Call<'_, '_>) -> Option<Results> {
         mask: call.optional(5)?,
         causal: call.attributes.flag("unidirectional"),
         scale: call.attributes.float("scale"),
+        softcap: 0.0,
         rank: 3,
     };
     let mut results = one(attended(call, parts)?);
@@ -165,6 +225,7 @@ fn group_query(call: &mut Call<'_, '_>) -> Option<Results> {
     let key = with_past(call, key, 3)?;
     let value = with_past(call, value, 4)?;
     let scale = call.attributes.float("scale").filter(|&scale| scale != 0.0);
+    let softcap = call.attributes.float("softcap").unwrap_or(0.0);
     let parts = Parts {
         query,
         key,
@@ -172,6 +233,7 @@ fn group_query(call: &mut Call<'_, '_>) -> Option<Results> {
         mask: TensorId::ABSENT,
         causal: true,
         scale,
+        softcap,
         rank: 3,
     };
     let mut results = one(attended(call, parts)?);

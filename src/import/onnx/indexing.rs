@@ -276,6 +276,7 @@ fn one_hot(call: &mut Call<'_, '_>) -> Option<Results> {
 fn reverse_sequence(call: &mut Call<'_, '_>) -> Option<Results> {
     let input = call.tensor(0)?;
     let at = call.attributes.integer("time_axis").unwrap_or(0);
+    call.note("`ReverseSequence` is taken to reverse whole sequences: their lengths are data");
     call.apply("flip", &[input], &[("dims", vec![at].into())])
         .map(all)
 }

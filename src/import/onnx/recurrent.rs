@@ -61,6 +61,22 @@ fn recurrent(
             usual.join(" and ")
         ));
     }
+    if call.has(7) {
+        let kind = &call.node.op_type;
+        call.note(format!(
+            "the peephole weights of `{kind}` are left out: an element-wise product for each gate but one"
+        ));
+    }
+    if call.attributes.float("clip").is_some() {
+        let kind = &call.node.op_type;
+        call.note(format!("the clipping in `{kind}` is left out"));
+    }
+    if call.has(4) {
+        let kind = &call.node.op_type;
+        call.note(format!(
+            "sequences of `{kind}` are taken at full length: their lengths are data"
+        ));
+    }
     let mut operands = Vec::new();
     let states: &[usize] = if op == "lstm" { &[5, 6] } else { &[5] };
     for &at in states {
