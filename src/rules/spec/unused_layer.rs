@@ -43,6 +43,16 @@ fn check(context: &Context<'_>, reporter: &mut Reporter<'_>) {
         if !dead || !known || faulty {
             continue;
         }
+        // What tracing leaves behind, some sum of positions, is nobody's to mend.
+        let is_trace = context.model.blueprint.is_some();
+        let matters = |node| {
+            let reads = graph.node(node).arguments.iter();
+            reads.filter(|id| id.is_present()).any(|&id| graph.parameter(id).is_some())
+                || context.facts.cost().node(node).forward > 0
+        };
+        if is_trace && !nodes.clone().any(matters) {
+            continue;
+        }
         next = layer.end_node;
         let id = LayerId(index as u32);
         let what = if layer.kind == LayerKind::Formula {
