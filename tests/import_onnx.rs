@@ -294,6 +294,43 @@ fn a_softcap_takes_attention_apart() {
     assert_eq!(facts.cost().forward.get(), 2 * 2 * (2 * 4 * 5 * 7 * 8));
 }
 
+/// The range of an input, or of a weight, may be said beside a model, and nothing else of it.
+#[test]
+fn ranges_are_said_beside_a_model() {
+    use plimsoll::engine::{Levels, Overlay, check, load_bytes};
+    let inputs = [tensor("x", &[4, 3]), tensor("w", &[3, 2])];
+    let product = node("MatMul", &["x", "w"], &["p"]);
+    let log = node("Log", &["p"], &["y"]);
+    let output = field(12, &field(1, b"y"));
+    let bytes = model_of(&[inputs.concat(), product, log, output]);
+    let rules = |assignments: &[&str]| {
+        let overlay = Overlay {
+            assignments: assignments.iter().map(|&one| one.to_owned()).collect(),
+            ..Overlay::default()
+        };
+        let mut sources = Sources::default();
+        let options = plimsoll::import::hf::Options::default();
+        let loaded = load_bytes("m.onnx", &bytes, &options, &overlay, &mut sources);
+        let findings = check(loaded, &sources, &Levels::default()).findings;
+        let told = findings.into_iter().map(|finding| {
+            let help = finding.help.unwrap_or_default();
+            (finding.rule, format!("{} ({help})", finding.message))
+        });
+        told.collect::<Vec<_>>()
+    };
+    assert!(rules(&[]).is_empty());
+    let told = rules(&["inputs.x.range=[-1, 1]", "inputs.w.range=[-1, 1]"]);
+    assert_eq!((told.len(), told[0].0), (1, "range/outside-domain"));
+    assert!(rules(&["inputs.x.range=[1, 2]", "inputs.w.range=[1, 2]"]).is_empty());
+    let told = rules(&["inputs.xx.range=[1, 2]"]);
+    assert!(told[0].1.contains("no input `xx`"), "{told:?}");
+    assert!(told[0].1.contains("there is: x, w"), "{told:?}");
+    let told = rules(&["inputs.x.shape=[4, 3]"]);
+    assert_eq!((told.len(), told[0].0), (1, "spec/unknown-key"));
+    let told = rules(&["inputs.x=[4, 3]", "params.none.range=[0, 1]"]);
+    assert_eq!(told.len(), 2, "{told:?}");
+}
+
 /// What is left out of a recurrent layer is said.
 #[test]
 fn what_a_recurrent_layer_leaves_out_is_said() {

@@ -3,6 +3,7 @@
 //! The engine does no I/O: texts are handed in, and where a spec extends another one, a function
 //! that fetches it is.
 
+mod beside;
 mod levels;
 mod load;
 mod suppress;
@@ -22,7 +23,6 @@ use crate::facts::precision::recast;
 use crate::lower::{Blueprint, Model, lower};
 use crate::rules::{self, Context};
 use crate::source::{Sources, Span};
-use crate::spec::document::Document;
 use crate::spec::{Spec, names};
 
 /// A spec, its model, and what there is to say about them.
@@ -48,26 +48,14 @@ pub fn read(loaded: Loaded, sink: &mut Sink) -> (Spec, Model) {
             (spec, model)
         }
         Origin::Program(program) => {
-            refuse_model(&loaded.document, sink);
+            beside::refuse_model(&loaded.document, sink);
             let spec = Spec::read_beside(loaded.document, sink);
             let mut model = program.lower(&spec, &[], sink);
+            beside::find_tensors(&spec, &model.graph, sink);
             recast(&mut model, &spec.run);
             (spec, model)
         }
         Origin::Nothing => (Spec::read_beside(loaded.document, sink), Model::default()),
-    }
-}
-
-/// Reports tables that say what a model is beside one that was imported: they would be left out in
-/// silence.
-fn refuse_model(document: &Document, sink: &mut Sink) {
-    for key in ["layers", "blocks", "params", "buffers"] {
-        if let Some(node) = document.root().get(key) {
-            let message = format!("`{key}` says what the model is, and the imported file does");
-            let (level, span) = (Level::Error, Some(node.span()));
-            sink.report(names::UNKNOWN_KEY, level, span, key, message)
-                .help("write the model as a spec with `plimsoll import`, and edit that");
-        }
     }
 }
 

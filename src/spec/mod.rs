@@ -58,6 +58,12 @@ pub struct Spec {
 }
 
 impl Spec {
+    /// What is declared of the input of a name. Beside an imported model that may be some inputs
+    /// only, in any order.
+    pub fn input(&self, name: &str) -> Option<&TensorDefinition> {
+        self.inputs.iter().find(|input| input.name == name)
+    }
+
     /// The layer with that number.
     pub fn definition(&self, id: DefinitionId) -> &LayerDefinition {
         &self.definitions[id.0 as usize]

@@ -80,7 +80,7 @@ impl Blocks for BlockTable {
 impl Spec {
     /// Reads the tables of a document; whatever is wrong goes to `sink`. `O(size)`.
     pub fn read(document: Document, sink: &mut Sink) -> Spec {
-        let spec = Spec::read_beside(document, sink);
+        let spec = Spec::read_tables(document, false, sink);
         let root = spec.document.root();
         let may_hold = |node: NodeRef<'_>| node.as_array().is_some();
         if spec.layers.is_empty() && root.get("layers").is_none_or(may_hold) {
@@ -95,8 +95,13 @@ impl Spec {
         spec
     }
 
-    /// Reads a document that may have no layers, for it stands beside a model that was imported.
+    /// Reads a document that may have no layers, for it stands beside a model that was imported;
+    /// nor do its inputs, parameters and buffers say their shapes.
     pub fn read_beside(document: Document, sink: &mut Sink) -> Spec {
+        Spec::read_tables(document, true, sink)
+    }
+
+    fn read_tables(document: Document, beside: bool, sink: &mut Sink) -> Spec {
         let root = document.root();
         // Where the text could not be read whole, what is missing may stand in the rest.
         let whole = !sink.has_errors();
@@ -130,6 +135,7 @@ impl Spec {
                 .maybe_help(error.help);
         });
         let mut reader = Reader::new(sink, &values);
+        reader.beside = beside;
         let reader = &mut reader;
 
         let mut model = ModelTable::default();

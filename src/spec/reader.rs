@@ -15,6 +15,8 @@ use crate::source::suggest;
 pub(crate) struct Reader<'a> {
     pub sink: &'a mut Sink,
     pub dims: &'a DimValues,
+    /// Whether the document stands beside a model that was imported.
+    pub beside: bool,
     path: Vec<SmolStr>,
 }
 
@@ -24,6 +26,7 @@ impl<'a> Reader<'a> {
         Reader {
             sink,
             dims,
+            beside: false,
             path: Vec::new(),
         }
     }

@@ -117,7 +117,7 @@ impl TensorDefinition {
                 reader.unknown_key(key, entry.key_span(), &KEYS);
             }
         }
-        if table.get("shape").is_none() {
+        if table.get("shape").is_none() && !reader.beside {
             reader
                 .report(
                     names::MISSING_KEY,

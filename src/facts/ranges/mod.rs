@@ -17,9 +17,10 @@ mod relation;
 #[cfg(test)]
 mod tests;
 
+use std::borrow::Cow;
+
 use rustc_hash::FxHashMap;
 use smallvec::SmallVec;
-use smol_str::SmolStr;
 
 use super::idiom::Idioms;
 use super::precision::NodeDtypes;
@@ -167,23 +168,26 @@ impl Ranges {
 
     /// Inputs, parameters and constants.
     fn sources(&mut self, spec: &Spec, graph: &Graph) {
-        let declared: FxHashMap<&SmolStr, Interval> = [&spec.inputs, &spec.params, &spec.buffers]
+        let declared: FxHashMap<&str, Interval> = [&spec.inputs, &spec.params, &spec.buffers]
             .into_iter()
             .flatten()
             .filter_map(|tensor| {
                 let range = tensor.range?;
-                Some((&tensor.name, Interval::new(range.low, range.high)))
+                Some((tensor.name.as_str(), Interval::new(range.low, range.high)))
             })
             .collect();
         for (index, tensor) in graph.tensors.iter().enumerate() {
             let dtype = graph.types[index].dtype;
             let name = match tensor.kind {
-                TensorKind::Input(input) => graph.inputs.get(input as usize).map(|(name, _)| name),
-                TensorKind::Parameter(parameter) => graph
-                    .parameters
-                    .get(parameter as usize)
-                    .filter(|parameter| parameter.layer.is_none())
-                    .map(|parameter| &parameter.name),
+                TensorKind::Input(input) => {
+                    let input = graph.inputs.get(input as usize);
+                    input.map(|(name, _)| Cow::Borrowed(name.as_str()))
+                }
+                TensorKind::Parameter(number) => match graph.parameters.get(number as usize) {
+                    _ if declared.is_empty() => None,
+                    Some(parameter) => Some(Cow::Owned(graph.parameter_path(parameter))),
+                    None => None,
+                },
                 TensorKind::Constant(value) => {
                     self.known[index] = Known {
                         interval: Interval::point(value).or_non_finite(!value.is_finite()),
@@ -194,7 +198,7 @@ impl Ranges {
                 }
                 TensorKind::Output(_) => continue,
             };
-            let range = name.and_then(|name| declared.get(name)).copied();
+            let range = name.and_then(|name| declared.get(name.as_ref())).copied();
             // Truth values and bytes take all values of their type; wider integers do not.
             let narrow = matches!(dtype, Dtype::Bool | Dtype::Uint8);
             self.known[index] = Known {

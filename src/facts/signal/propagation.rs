@@ -61,7 +61,8 @@ fn leaves(spec: &Spec, graph: &Graph, moved: &FxHashSet<TensorId>) -> Vec<Option
             }
         }
         TensorKind::Input(number) => {
-            let declared = spec.inputs.get(number as usize);
+            let input = graph.inputs.get(number as usize);
+            let declared = input.and_then(|(name, _)| spec.input(name));
             match declared.and_then(|definition| definition.range) {
                 Some(range) => Some(Moments::uniform(range.low, range.high)),
                 None => graph.types[index]

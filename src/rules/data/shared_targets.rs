@@ -43,7 +43,10 @@ impl<'a> ClassLoss<'a> {
             };
             let source = context.facts.idioms().content(target);
             let labels = match graph.tensor(source).kind {
-                TensorKind::Input(number) => context.spec.inputs.get(number as usize),
+                TensorKind::Input(number) => {
+                    let (name, _) = graph.inputs.get(number as usize)?;
+                    context.spec.input(name)
+                }
                 _ => None,
             };
             let ignored = graph.with_call(node, |call| call.integer("ignore_index"));

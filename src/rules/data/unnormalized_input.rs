@@ -45,11 +45,10 @@ fn check(context: &Context<'_>, reporter: &mut Reporter<'_>) {
     }
     // What each tensor is but for its shape and type: the number of an input.
     let mut raw: FxHashMap<TensorId, usize> = FxHashMap::default();
-    for (number, (definition, &(_, tensor))) in
-        context.spec.inputs.iter().zip(&graph.inputs).enumerate()
-    {
-        let large = definition
-            .range
+    for (number, &(ref name, tensor)) in graph.inputs.iter().enumerate() {
+        let declared = context.spec.input(name);
+        let large = declared
+            .and_then(|definition| definition.range)
             .is_some_and(|range| scale(range).square().sqrt() >= LARGE);
         if large && graph.tensor(tensor).known {
             raw.insert(tensor, number);
@@ -80,8 +79,9 @@ fn scale(range: Range) -> Moments {
 }
 
 fn report(context: &Context<'_>, reporter: &mut Reporter<'_>, number: usize, id: NodeId) {
-    let definition = &context.spec.inputs[number];
-    let Some(range) = definition.range else {
+    let (name, _) = &context.graph.inputs[number];
+    let declared = context.spec.input(name);
+    let Some((definition, range)) = declared.and_then(|one| Some((one, one.range?))) else {
         return;
     };
     let moments = scale(range);
@@ -89,7 +89,6 @@ fn report(context: &Context<'_>, reporter: &mut Reporter<'_>, number: usize, id:
         true => format!(" and a mean of {}", figure(moments.mean)),
         false => String::new(),
     };
-    let name = &definition.name;
     let message = format!(
         "`{name}` runs from {} to {}, with a root mean square of about {scale}{mean}, straight into \
          `{}`: its outputs, and the gradients of its weights, are {scale}× those that the \

@@ -1,7 +1,7 @@
 //! `range/log-of-sum-of-exp`: see its page.
 
 use crate::diag::{Level, Safety};
-use crate::rules::range::shared_forms::{keepdim, log_of_sum};
+use crate::rules::range::shared_forms::{self, keepdim, log_of_sum};
 use crate::rules::shared_edit::Part;
 use crate::rules::shared_numeric::{float_of, number};
 use crate::rules::{Check, Context, FixKind, Reporter, Rule};
@@ -39,7 +39,7 @@ fn check(context: &Context<'_>, reporter: &mut Reporter<'_>) {
                 .sentence(context)
                 .replace("it gives", "exp(x) gives")
         );
-        let place = context.model.node_place(context.spec, id);
+        let place = shared_forms::place(context, id, form.exponential(context));
         let finding = reporter
             .at(place, message)
             .help("call logsumexp")

@@ -1,7 +1,7 @@
 //! `range/naive-softplus`: see its page.
 
 use crate::diag::{Level, Safety};
-use crate::rules::range::shared_forms::softplus_by_hand;
+use crate::rules::range::shared_forms::{self, softplus_by_hand};
 use crate::rules::shared_edit::Part;
 use crate::rules::shared_numeric::{Evidence, float_of, number};
 use crate::rules::{Check, Context, FixKind, Reporter, Rule};
@@ -46,7 +46,7 @@ fn check(context: &Context<'_>, reporter: &mut Reporter<'_>) {
                 .sentence(context)
                 .replace("it gives", "exp(x) gives")
         );
-        let place = context.model.node_place(context.spec, id);
+        let place = shared_forms::place(context, id, Some(exponential));
         let finding = reporter
             .at(place, message)
             .help("call softplus")

@@ -2,6 +2,7 @@
 
 use crate::facts::idiom::Reduction;
 use crate::graph::{NodeId, TensorId};
+use crate::lower::Place;
 use crate::rules::Context;
 use crate::rules::shared_numeric::{Evidence, trains};
 use crate::tensor::{FloatFormat, Interval};
@@ -26,10 +27,14 @@ impl Exponentials {
         range.high < most && range.low > format.min_normal.ln()
     }
 
+    /// The call that makes the exponentials.
+    pub fn exponential(&self, context: &Context<'_>) -> Option<NodeId> {
+        context.graph.producer(self.sum.input)
+    }
+
     /// Runs the exponential for an overflow.
     pub fn evidence(&self, context: &Context<'_>) -> Evidence {
-        let exponential = context.graph.producer(self.sum.input);
-        match exponential {
+        match self.exponential(context) {
             Some(node) => {
                 Evidence::of(context, node, self.exponent, |_, value| value.is_infinite())
             }
@@ -100,6 +105,16 @@ pub fn log_of_sum(context: &Context<'_>, logarithm: NodeId) -> Option<Exponentia
     let node = context.graph.node(logarithm);
     (node.op.name == "log").then_some(())?;
     unshifted(context, node.arguments[0])
+}
+
+/// Where to speak of a form: at the whole of it where it was written as one, and else at the
+/// exponential, which is what runs over.
+pub fn place(context: &Context<'_>, whole: NodeId, exponential: Option<NodeId>) -> Place {
+    let graph = context.graph;
+    let layer = |id: NodeId| graph.node(id).layer;
+    let apart = exponential.filter(|&id| layer(id) != layer(whole));
+    let at = apart.unwrap_or(whole);
+    context.model.node_place(context.spec, at)
 }
 
 /// What `log(1 + exp(x))` or `log1p(exp(x))` is of, and the exponential.

@@ -47,7 +47,9 @@ fn check(context: &Context<'_>, reporter: &mut Reporter<'_>) {
         let is_trace = context.model.blueprint.is_some();
         let matters = |node| {
             let reads = graph.node(node).arguments.iter();
-            reads.filter(|id| id.is_present()).any(|&id| graph.parameter(id).is_some())
+            reads
+                .filter(|id| id.is_present())
+                .any(|&id| graph.parameter(id).is_some())
                 || context.facts.cost().node(node).forward > 0
         };
         if is_trace && !nodes.clone().any(matters) {
