@@ -162,6 +162,32 @@ fn imported_models_are_sound() {
     assert!(complaints.is_empty(), "{complaints}");
 }
 
+/// Guards that a stated type is the model's: Transformers builds the class in it, all but the
+/// frequencies of positions, and a run that says another type goes in that.
+#[test]
+fn weights_are_loaded_in_the_type_that_is_stated() {
+    let config = |dtype: &str| {
+        json!({"model_type": "llama", "vocab_size": 211, "hidden_size": 48, "intermediate_size": 112,
+            "num_hidden_layers": 3, "num_attention_heads": 6, "torch_dtype": dtype})
+    };
+    let bytes = |dtype: &str, assignments: &[&str]| {
+        let spec = hf::spec(&config(dtype).to_string(), &Options::default()).unwrap();
+        let (loaded, _) = loaded(&spec, assignments);
+        let mut sink = Sink::new();
+        let (read, model) = read(loaded, &mut sink);
+        assert!(!sink.has_errors(), "{:?}", sink.findings());
+        let facts = Facts::new(&read, &model);
+        let cost = facts.cost();
+        assert_eq!(cost.buffer_bytes.get(), 32, "frequencies are float32");
+        cost.parameter_bytes.get() / cost.parameters.get()
+    };
+    assert_eq!(bytes("float32", &[]), 4);
+    assert_eq!(bytes("bfloat16", &[]), 2);
+    assert_eq!(bytes("float16", &[]), 2);
+    let float32 = "train.precision.preset=\"float32\"";
+    assert_eq!(bytes("bfloat16", &[float32]), 4);
+}
+
 #[test]
 fn every_type_is_held() {
     let models = truth();

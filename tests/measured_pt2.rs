@@ -43,8 +43,8 @@ fn spec(attention: &str, precision: &str) -> Spec {
     spec
 }
 
-/// Bytes kept, bytes at the peak, and FLOPs of the backward pass.
-fn figures(program: &[u8], attention: &str, precision: &str) -> [i64; 3] {
+/// Bytes kept, bytes at the peak, FLOPs of the backward pass, parameters, and bytes of buffers.
+fn figures(program: &[u8], attention: &str, precision: &str) -> [i64; 5] {
     let spec = spec(attention, precision);
     let format = Format::of("model.pt2").unwrap();
     let Opened::Program(program) = (format.open)(&mut Cursor::new(program)).unwrap() else {
@@ -53,11 +53,13 @@ fn figures(program: &[u8], attention: &str, precision: &str) -> [i64; 3] {
     let mut model = program.build(&spec, &DimValues::default()).unwrap().model;
     recast(&mut model, &spec.run);
     let facts = Facts::new(&spec, &model);
-    let backward = facts.cost().backward.0;
+    let cost = facts.cost();
     [
         facts.saved().total().try_into().unwrap(),
         facts.peak().bytes.0.try_into().unwrap(),
-        backward.try_into().unwrap(),
+        cost.backward.0.try_into().unwrap(),
+        cost.parameters.get().try_into().unwrap(),
+        cost.buffer_bytes.get().try_into().unwrap(),
     ]
 }
 
@@ -70,16 +72,20 @@ fn figures_equal_those_of_pytorch() {
     for (name, model) in &measured {
         let program = std::fs::read(folder().join(format!("{name}.pt2"))).unwrap();
         for (attention, precision, keys) in [
-            ("math", "float32", ["math", "", "backward_flops"]),
-            ("fused", "float32", ["fused", "peak", ""]),
-            ("fused", "amp-bf16", ["autocast", "", ""]),
-            ("fused", "bf16", ["bf16_saved", "bf16_peak", ""]),
+            (
+                "math",
+                "float32",
+                &["math", "", "backward_flops", "parameters", "buffer_bytes"][..],
+            ),
+            ("fused", "float32", &["fused", "peak"]),
+            ("fused", "amp-bf16", &["autocast"]),
+            ("fused", "bf16", &["bf16_saved", "bf16_peak"]),
         ] {
-            if keys.iter().all(|key| model.get(key).is_none()) {
+            if keys.iter().all(|&key| model.get(key).is_none()) {
                 continue;
             }
             let found = figures(&program, attention, precision);
-            for (key, found) in keys.iter().zip(found) {
+            for (&key, found) in keys.iter().zip(found) {
                 let Some(expected) = model.get(key).and_then(toml::Value::as_integer) else {
                     continue;
                 };

@@ -137,7 +137,7 @@ impl Blueprint for Arc<dyn Program> {
                 Model {
                     dims,
                     blueprint: Some(Arc::new(Arc::clone(self))),
-                    notes: imported.notes,
+                    notes: [crate::lower::notes(spec), imported.notes].concat(),
                     ..imported.model
                 }
             }

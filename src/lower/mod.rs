@@ -87,9 +87,15 @@ pub fn lower(spec: &Spec, overrides: &[(SmolStr, i64)], sink: &mut Sink) -> Mode
         dtype,
         places: Vec::new(),
         traces: Traces::default(),
-        notes: Vec::new(),
+        notes: notes(spec),
         blueprint: None,
     }
+}
+
+/// What the spec tells of its figures.
+pub(crate) fn notes(spec: &Spec) -> Vec<String> {
+    let notes = spec.model.notes.get().into_iter().flatten();
+    notes.map(|note| note.to_string()).collect()
 }
 
 /// The element type of parameters: `[model] dtype`, unless the precision policy says otherwise.

@@ -26,8 +26,8 @@ pub struct Model {
     pub places: Vec<String>,
     /// For an imported model, the lines of the program that its calls were written in.
     pub traces: Traces,
-    /// For an imported model, what there is to tell about the import: assumptions, and what is not
-    /// counted.
+    /// What there is to tell about its figures: what `[model] notes` says and, for an imported model,
+    /// assumptions and what is not counted.
     pub notes: Vec<String>,
     /// For an imported model, what builds it again at other sizes.
     pub blueprint: Option<Arc<dyn Blueprint>>,

@@ -93,6 +93,8 @@ settings! {
         outputs: Field<Vec<SmolStr>>,
         /// Whether the model is described as it trains or as it serves.
         mode: Field<Mode>,
+        /// What its figures leave out or take for granted; the report repeats it.
+        notes: Field<Vec<SmolStr>>,
     }
 }
 

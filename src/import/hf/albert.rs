@@ -3,7 +3,7 @@
 use super::config::Config;
 use super::heads::{self, Positions};
 use super::parts::{self, Activation, Attention, Kind, dropout, embedding, layer_norm, linear};
-use super::text::{Block, SpecText, Tensor, formula, op, real};
+use super::text::{Block, SpecText, Tensor, formula, real};
 use super::{Choice, ModelType, Task, decoder, head_comment};
 
 /// The types of this family.
@@ -220,19 +220,8 @@ impl Albert {
                 let act = self.activation.of(spec, "dense");
                 spec.layer(formula("dense_act", act));
                 spec.layer(layer_norm("dense_norm", eps));
-                if config.flag(&["tie_word_embeddings"], true) {
-                    spec.layer(
-                        op("logits", "linear")
-                            .set("out_features", "vocab")
-                            .set("weight", "word_embeddings.weight"),
-                    );
-                } else {
-                    let bias = Tensor::new("predictions_bias", &["vocab"]).set("init", "zeros");
-                    let reason = "the class keeps a second bias, which is that of the logits only \
-                                  where embeddings are tied";
-                    spec.param(parts::unread(bias, reason));
-                    spec.layer(linear("logits", "vocab", true, std));
-                }
+                let tied = config.flag(&["tie_word_embeddings"], true);
+                heads::masked_logits(spec, tied, std, true);
                 heads::token_loss(spec, self.vocab);
             }
             Task::SequenceClassification => {

@@ -4,7 +4,7 @@ use super::config::Config;
 use super::decoder;
 use super::heads::{self, Positions};
 use super::parts::{self, Activation, Attention, Kind, dropout, embedding, layer_norm, linear};
-use super::text::{Block, SpecText, Tensor, formula, op};
+use super::text::{Block, SpecText, Tensor, formula};
 use super::{Choice, ModelType, Task, head_comment};
 
 const TASKS: &[Task] = &[
@@ -260,12 +260,7 @@ fn finish(
             spec.layer(linear("transform", narrow, true, std));
             spec.layer(formula("transform_act", act));
             spec.layer(layer_norm("transform_norm", eps));
-            spec.layer(match model.tied {
-                true => op("logits", "linear")
-                    .set("out_features", "vocab")
-                    .set("weight", "word_embeddings.weight"),
-                false => linear("logits", "vocab", true, std),
-            });
+            heads::masked_logits(spec, model.tied, std, kin != Kin::Electra);
             heads::token_loss(spec, model.vocab);
         }
         Task::SequenceClassification => {

@@ -117,6 +117,12 @@ impl Config {
         }
     }
 
+    /// Which of the keys has a value; the first where none has.
+    pub fn first_of<'a>(&self, keys: &[&'a str]) -> &'a str {
+        let found = keys.iter().find(|&&key| self.has(&[key]));
+        found.or(keys.first()).copied().unwrap_or_default()
+    }
+
     /// Whether one of the keys has a value.
     pub fn has(&self, keys: &[&str]) -> bool {
         self.get(keys).is_some()

@@ -4,7 +4,7 @@ use super::config::Config;
 use super::decoder;
 use super::heads::{self, Positions};
 use super::parts::{self, Activation, Attention, Kind, dropout, embedding, layer_norm, linear};
-use super::text::{Block, SpecText, Tensor, formula, op};
+use super::text::{Block, SpecText, Tensor, formula};
 use super::{Choice, ModelType, Task, head_comment};
 
 /// The types of this family.
@@ -112,12 +112,7 @@ fn write(config: &mut Config, choice: &Choice) -> SpecText {
             let act = activation.of(&mut spec, "vocab_transform");
             spec.layer(formula("vocab_act", act));
             spec.layer(layer_norm("vocab_layer_norm", EPS));
-            spec.layer(match tied {
-                true => op("logits", "linear")
-                    .set("out_features", "vocab")
-                    .set("weight", "word_embeddings.weight"),
-                false => linear("logits", "vocab", true, std),
-            });
+            heads::masked_logits(&mut spec, tied, std, false);
             heads::token_loss(&mut spec, vocab);
         }
         Task::SequenceClassification => {

@@ -52,6 +52,16 @@ fn write(config: &mut Config, choice: &Choice) -> SpecText {
         (false, true) => 1,
         (false, false) => heads,
     };
+    // The class reads both keys in ways that hold together for some configurations only.
+    if !new && norms == Some(2) {
+        config.unsupported(
+            "num_ln_in_parallel_attn",
+            "2 without `new_decoder_architecture`",
+        );
+    }
+    if !new && !multi_query && given != heads {
+        config.unsupported("num_kv_heads", "less than all heads without `multi_query`");
+    }
     if new {
         config.divides(("num_attention_heads", heads), ("num_kv_heads", kv_heads));
         if !parallel {
@@ -126,9 +136,10 @@ fn write(config: &mut Config, choice: &Choice) -> SpecText {
         ]),
     });
 
+    spec.layer(embedding("word_embeddings", "vocab", "width", std).reads(&["tokens"]));
     match alibi {
         false => {
-            rope.tables(&mut spec, "", ("head", head));
+            rope.tables(&mut spec, "", ("head", head), "word_embeddings");
             spec.layer(parts::causal_mask("mask", None));
         }
         true => {
@@ -150,7 +161,6 @@ fn write(config: &mut Config, choice: &Choice) -> SpecText {
             );
         }
     }
-    spec.layer(embedding("word_embeddings", "vocab", "width", std).reads(&["tokens"]));
     let kind = Kind {
         block: "decoder",
         reads: match alibi {

@@ -2,28 +2,39 @@
 //! scores.
 
 use super::config::Config;
-use super::decoder::{self, Decoder, Defaults};
+use super::decoder::{Decoder, Defaults};
 use super::llama::layer_types;
 use super::parts::{self, Activation, Kind};
 use super::rope::Rope;
 use super::text::{Block, SpecText, Tensor, formula, op, real};
-use super::{Choice, ModelType, head_comment};
+use super::{Choice, ModelType, Task, head_comment};
+
+/// No version has a class for answers, and the third none for the classes of tokens.
+const TASKS: [&[Task]; 2] = [
+    &[
+        Task::CausalLm,
+        Task::SequenceClassification,
+        Task::TokenClassification,
+        Task::Base,
+    ],
+    &[Task::CausalLm, Task::SequenceClassification, Task::Base],
+];
 
 /// The types of this family.
 pub(super) const TYPES: &[ModelType] = &[
     ModelType {
         name: "gemma",
-        tasks: decoder::TASKS,
+        tasks: TASKS[0],
         write: |config, choice| write(config, choice, 1),
     },
     ModelType {
         name: "gemma2",
-        tasks: decoder::TASKS,
+        tasks: TASKS[0],
         write: |config, choice| write(config, choice, 2),
     },
     ModelType {
         name: "gemma3_text",
-        tasks: decoder::TASKS,
+        tasks: TASKS[1],
         write: |config, choice| write(config, choice, 3),
     },
 ];
@@ -166,11 +177,14 @@ fn write(config: &mut Config, choice: &Choice, version: u64) -> SpecText {
 
     let has = |local: bool| windowed.contains(&local);
     let two = local.is_some();
+    spec.layer(model.embedding());
     if has(false) || !two {
-        model.rope.tables(&mut spec, "", model.turned());
+        model
+            .rope
+            .tables(&mut spec, "", model.turned(), "embed_tokens");
     }
     if let Some(local) = local.as_ref().filter(|_| has(true)) {
-        local.tables(&mut spec, "local_", model.turned());
+        local.tables(&mut spec, "local_", model.turned(), "embed_tokens");
     }
     if has(false) || scores_cap.is_some() {
         spec.layer(mask("mask", None, scores_cap.is_some()));
@@ -178,7 +192,6 @@ fn write(config: &mut Config, choice: &Choice, version: u64) -> SpecText {
     if has(true) {
         spec.layer(mask("window", Some(window), scores_cap.is_some()));
     }
-    spec.layer(model.embedding());
     spec.layer(formula("scaled", "embed_tokens * embed_scale"));
     let kinds: Vec<Kind<'_>> = windowed
         .iter()

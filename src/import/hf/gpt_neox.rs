@@ -103,10 +103,10 @@ fn write(config: &mut Config, choice: &Choice) -> SpecText {
             .layer(formula("", "post_mlp_dropout + h")),
     });
 
-    rope.tables(&mut spec, "", ("turned", turned));
-    spec.layer(parts::causal_mask("mask", None));
     spec.layer(embedding("embed_in", "vocab", "width", std).reads(&["tokens"]));
     spec.layer(dropout("emb_dropout", hidden_dropout));
+    rope.tables(&mut spec, "", ("turned", turned), "embed_in");
+    spec.layer(parts::causal_mask("mask", None));
     let kind = Kind {
         block: "decoder",
         reads: &["cosine", "sine", "mask"],

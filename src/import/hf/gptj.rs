@@ -3,7 +3,7 @@
 use super::config::Config;
 use super::decoder;
 use super::heads::{self, Positions};
-use super::parts::{self, Activation, Kind, dropout, embedding, layer_norm, linear};
+use super::parts::{self, Activation, Attention, Kind, dropout, embedding, layer_norm, linear};
 use super::text::{Block, SpecText, Tensor, formula, op};
 use super::{Choice, ModelType, Task, head_comment};
 
@@ -71,37 +71,26 @@ fn write(config: &mut Config, choice: &Choice) -> SpecText {
             .note("Turns the first elements of each head, and leaves the others.")
             .layer(formula("", part)),
     );
+    let call = Attention {
+        mask: Some("mask".into()),
+        causal: false,
+        dropout: attention_dropout,
+        scale: None,
+    };
     let split = |x: &str| format!("{x}.reshape(batch, seq, heads, head)");
     spec.block(
-        Block::new("self_attention", &["x", "mask"])
-            .buffer(
-                Tensor::new("embed_positions", &["positions", "turned"]).set("range", [-1.0, 1.0]),
-            )
-            .layers([
-                linear("q_proj", "width", false, std).reads(&["x"]),
-                linear("k_proj", "width", false, std).reads(&["x"]),
-                linear("v_proj", "width", false, std).reads(&["x"]),
-                formula(
-                    "places",
-                    "arange(seq)[None, :, None].expand(1, seq, turned)",
-                ),
-                formula("sincos", "embed_positions[None].gather(1, places)"),
-                formula("sin", "sincos[..., :turned // 2]"),
-                formula("cos", "sincos[..., turned // 2:]"),
-                formula("k", format!("rotate_part({}, cos, sin)", split("k_proj"))),
-                formula("q", format!("rotate_part({}, cos, sin)", split("q_proj"))),
-                formula("v", format!("{}.permute(0, 2, 1, 3)", split("v_proj"))),
-                formula(
-                    "scores",
-                    "q.float() @ k.float().transpose(-1, -2) / sqrt(head)",
-                ),
-                formula("weights", "softmax(scores + mask, dim=-1).to(v.dtype)"),
-                dropout("attn_dropout", attention_dropout),
-                formula("attn", "attn_dropout @ v"),
-                formula("joined", parts::JOINED),
-                linear("out_proj", "width", false, std),
-                dropout("resid_dropout", p),
-            ]),
+        Block::new("self_attention", &["x", "cos", "sin", "mask"]).layers([
+            linear("q_proj", "width", false, std).reads(&["x"]),
+            linear("k_proj", "width", false, std).reads(&["x"]),
+            linear("v_proj", "width", false, std).reads(&["x"]),
+            formula("k", format!("rotate_part({}, cos, sin)", split("k_proj"))),
+            formula("q", format!("rotate_part({}, cos, sin)", split("q_proj"))),
+            formula("v", format!("{}.permute(0, 2, 1, 3)", split("v_proj"))),
+            formula("attn", call.of("q", "k", "v")),
+            formula("joined", parts::JOINED),
+            linear("out_proj", "width", false, std),
+            dropout("resid_dropout", p),
+        ]),
     );
     let act = activation.of(&mut spec, "fc_in");
     spec.block(Block::new("feed_forward", &["x"]).layers([
@@ -110,19 +99,24 @@ fn write(config: &mut Config, choice: &Choice) -> SpecText {
         linear("fc_out", "width", true, std),
         dropout("dropout", p),
     ]));
-    spec.block(Block::new("decoder", &["x", "mask"]).layers([
+    spec.block(Block::new("decoder", &["x", "cos", "sin", "mask"]).layers([
         layer_norm("ln_1", eps).reads(&["x"]),
-        op("attn", "self_attention").reads(&["ln_1", "mask"]),
+        op("attn", "self_attention").reads(&["ln_1", "cos", "sin", "mask"]),
         op("mlp", "feed_forward").reads(&["ln_1"]),
         formula("", "attn + mlp + x"),
     ]));
 
-    spec.layer(parts::added_mask("mask", None));
+    spec.buffer(Tensor::new("embed_positions", &["positions", "turned"]).set("range", [-1.0, 1.0]));
+    spec.layer(formula("places", "arange(seq)[None]"));
+    spec.layer(formula("sine_cosine", "embed_positions[places]"));
+    spec.layer(formula("sine", "sine_cosine[..., :turned // 2]"));
+    spec.layer(formula("cosine", "sine_cosine[..., turned // 2:]"));
+    spec.layer(parts::causal_mask("mask", None));
     spec.layer(embedding("wte", "vocab", "width", std).reads(&["tokens"]));
     spec.layer(dropout("drop", embedding_dropout));
     let kind = Kind {
         block: "decoder",
-        reads: &["mask"],
+        reads: &["cosine", "sine", "mask"],
     };
     parts::stack(&mut spec, "h", &vec![kind; layers as usize], "drop");
     spec.layer(layer_norm("ln_f", eps));

@@ -85,6 +85,26 @@ pub(super) fn token_loss(spec: &mut SpecText, classes: u64) {
     spec.layer(op("loss", "cross_entropy").reads(&["logits", "labels"]));
 }
 
+/// Logits over the vocabulary behind a head of masked tokens, with a bias. Where the embedding's
+/// weights are not theirs, some classes keep a second bias.
+pub(super) fn masked_logits(spec: &mut SpecText, tied: bool, std: f64, second_bias: bool) {
+    if tied {
+        spec.layer(
+            op("logits", "linear")
+                .set("out_features", "vocab")
+                .set("weight", "word_embeddings.weight"),
+        );
+        return;
+    }
+    if second_bias {
+        let bias = Tensor::new("predictions_bias", &["vocab"]).set("init", "zeros");
+        let reason = "the class keeps a second bias, which is that of the logits only where \
+                      embeddings are tied";
+        spec.param(parts::unread(bias, reason));
+    }
+    spec.layer(parts::linear("logits", "vocab", true, std));
+}
+
 /// A class for each token: dropout, a layer of logits, the loss.
 pub(super) fn token_classes(spec: &mut SpecText, config: &mut Config, p: f64, std: f64) {
     let classes = classes(config);

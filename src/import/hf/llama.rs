@@ -217,14 +217,16 @@ pub(super) fn write_sparse(
             formula("", "h + mlp"),
         ]));
     }
-    model.rope.tables(&mut spec, "", model.turned());
+    spec.layer(model.embedding());
+    model
+        .rope
+        .tables(&mut spec, "", model.turned(), "embed_tokens");
     if reads("mask") {
         spec.layer(parts::causal_mask("mask", None));
     }
     if reads("window") {
         spec.layer(parts::causal_mask("window", Some(window)));
     }
-    spec.layer(model.embedding());
     parts::stack(&mut spec, "layers", &kinds, "embed_tokens");
     spec.layer(op("norm", "norm"));
     model.finish(&mut spec, config, choice, None);

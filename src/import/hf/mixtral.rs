@@ -76,8 +76,7 @@ fn qwen2(config: &mut Config, choice: &Choice) -> SpecText {
     model.qkv_bias = config.flag(&["qkv_bias"], true);
     let shared = config.size(&["shared_expert_intermediate_size"], 5632);
     let experts = qwen_experts(config, &model, (60, 4, 1408), Some(shared));
-    let used = config.flag(&["use_sliding_window"], false);
-    let window = config.size(&["sliding_window"], 4096);
+    let (used, window) = window(config);
     let first = config.count(&["max_window_layers"], 28);
     let usual = |at: u64| used && at.is_multiple_of(2) && at < first;
     let windows = match layer_types(config, model.layers, usual) {
@@ -101,13 +100,20 @@ fn qwen3(config: &mut Config, choice: &Choice) -> SpecText {
     model.out_bias = model.qkv_bias;
     model.query_key_norm = true;
     let experts = qwen_experts(config, &model, (128, 8, 768), None);
-    let used = config.flag(&["use_sliding_window"], false);
-    let window = config.size(&["sliding_window"], 4096);
+    let (used, window) = window(config);
     let windows = match used {
         true => Windows::All(window),
         false => Windows::None,
     };
     finish(config, choice, &model, &windows, &experts)
+}
+
+/// Whether layers see a window of the text, and how far. Where none does, the class says 0.
+fn window(config: &mut Config) -> (bool, u64) {
+    match config.flag(&["use_sliding_window"], false) {
+        true => (true, config.size(&["sliding_window"], 4096)),
+        false => (false, 0),
+    }
 }
 
 fn qwen_experts(

@@ -32,6 +32,7 @@ mod parts;
 mod phi;
 mod rope;
 mod seq2seq;
+mod stored;
 mod t5;
 mod task;
 mod text;
@@ -183,7 +184,12 @@ pub fn spec(text: &str, options: &Options) -> Result<String, ImportError> {
         batch: options.batch.unwrap_or(1),
         seq: options.seq,
     };
-    let written = (known.write)(&mut config, &choice);
+    let preset = stored::preset(&mut config);
+    let mut written = (known.write)(&mut config, &choice);
+    if let Some(preset) = preset {
+        written.precision(preset);
+    }
+    written.notes(&stored::notes(&mut config));
     match config.faults() {
         [] => Ok(written.finish()),
         faults => Err(refusal(faults)),

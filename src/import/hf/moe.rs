@@ -29,7 +29,8 @@ impl Experts {
         spec.dim("expert_hidden", self.hidden);
         // Rows that each expert gets if all get the same.
         spec.dim("routed", "batch * seq * chosen");
-        spec.dim("capacity", "(routed + experts - 1) // experts");
+        spec.dim("each", "routed // experts");
+        spec.dim("fuller", "routed % experts");
         if let Some(shared) = self.shared {
             spec.dim("shared_hidden", shared);
             let block = model.gated(spec, "shared_expert", "shared_hidden");
@@ -41,10 +42,34 @@ impl Experts {
             true => "top / top.sum(dim=-1, keepdim=True)",
             false => "top",
         };
+        spec.block(
+            Block::new("experts_of", &["rows", "gate_up_proj", "down_proj"])
+                .arguments(&["count", "rows_each"])
+                .note("Experts that get the same number of rows.")
+                .layers([
+                    formula("groups", "rows.reshape(count, rows_each, width)"),
+                    formula("gate_up", "bmm(groups, gate_up_proj.transpose(1, 2))"),
+                    formulas(&["gate_rows", "up_rows"], "chunk(gate_up, 2, dim=-1)"),
+                    formula("hidden_rows", format!("{act} * up_rows")),
+                    formula("down", "bmm(hidden_rows, down_proj.transpose(1, 2))"),
+                    formula("", "down.reshape(count * rows_each, width)"),
+                ]),
+        );
+        let all = |each: &str| {
+            format!("experts_of(sorted, gate_up_proj, down_proj, count=experts, rows_each={each})")
+        };
+        let first = "experts_of(sorted[:fuller * (each + 1)], gate_up_proj[:fuller], \
+                     down_proj[:fuller], count=fuller, rows_each=each + 1)";
+        let rest = "experts_of(sorted[fuller * (each + 1):], gate_up_proj[fuller:], \
+                    down_proj[fuller:], count=experts - fuller, rows_each=each)";
+        let made = format!(
+            "{} if fuller == 0 else ({first} if each == 0 else cat([{first}, {rest}], dim=0))",
+            all("each")
+        );
         let mut block = Block::new("sparse", &["x"])
             .note(
                 "Each token goes through the experts that the router chooses for it. Here all get the\n\
-                 same number of tokens, as the loss of balance wants it.",
+                 same number of tokens, or one more, as the loss of balance wants it.",
             )
             .param(
                 Tensor::new("gate_up_proj", &["experts", "2 * expert_hidden", "width"])
@@ -63,15 +88,7 @@ impl Experts {
                 formula("order", "argsort(expert.flatten())"),
                 formula("rows", "order // chosen"),
                 formula("sorted", "index_select(flat, 0, rows)"),
-                formula(
-                    "groups",
-                    "(pad(sorted, [0, 0, 0, experts * capacity - routed]) if experts * capacity > routed else sorted).reshape(experts, capacity, width)",
-                ),
-                formula("gate_up", "bmm(groups, gate_up_proj.transpose(1, 2))"),
-                formulas(&["gate_rows", "up_rows"], "chunk(gate_up, 2, dim=-1)"),
-                formula("hidden_rows", format!("{act} * up_rows")),
-                formula("down", "bmm(hidden_rows, down_proj.transpose(1, 2))"),
-                formula("made", "down.reshape(experts * capacity, width)[:routed]"),
+                formula("made", made),
                 formula(
                     "weighted",
                     "made * index_select(weights.flatten(), 0, order)[:, None]",

@@ -82,10 +82,12 @@ fn phi(config: &mut Config, choice: &Choice) -> SpecText {
         dropout("mlp_dropout", p),
         formula("", "attn_dropout + mlp_dropout + x"),
     ]));
-    model.rope.tables(&mut spec, "", model.turned());
-    spec.layer(parts::causal_mask("mask", None));
     spec.layer(model.embedding());
     spec.layer(dropout("embed_dropout", embedding_dropout));
+    model
+        .rope
+        .tables(&mut spec, "", model.turned(), "embed_tokens");
+    spec.layer(parts::causal_mask("mask", None));
     let kind = Kind {
         block: "decoder",
         reads: &["cosine", "sine", "mask"],
@@ -178,9 +180,11 @@ fn phi3(config: &mut Config, choice: &Choice) -> SpecText {
         dropout("resid_mlp_dropout", p),
         formula("", "h + resid_mlp_dropout"),
     ]));
-    model.rope.tables(&mut spec, "", model.turned());
-    spec.layer(parts::causal_mask("mask", window));
     spec.layer(model.embedding());
+    model
+        .rope
+        .tables(&mut spec, "", model.turned(), "embed_tokens");
+    spec.layer(parts::causal_mask("mask", window));
     let kind = Kind {
         block: "decoder",
         reads: &["cosine", "sine", "mask"],

@@ -121,23 +121,28 @@ impl Rope {
         let range = [least.min(1.0), 1.0f64.max(1.0 / self.factor)];
         for name in ["inv_freq", "original_inv_freq"] {
             let name = format!("{prefix}{name}");
-            spec.buffer(Tensor::new(&name, &[&half]).set("range", range));
+            let tensor = Tensor::new(&name, &[&half]).set("dtype", "float32");
+            spec.buffer(tensor.set("range", range));
         }
     }
 
     /// Declares the frequencies, and computes cosine and sine for all positions: `cosine` and
-    /// `sine`, so prefixed.
-    pub fn tables(&self, spec: &mut SpecText, prefix: &str, turned: (&str, u64)) {
+    /// `sine`, so prefixed. Angles are float32 whatever the model is; what comes of them has the
+    /// type of the layer `like`.
+    pub fn tables(&self, spec: &mut SpecText, prefix: &str, turned: (&str, u64), like: &str) {
         self.buffers(spec, prefix, turned);
         let angles = format!("{prefix}angles");
-        let frequencies = format!("arange(seq)[:, None] * {prefix}inv_freq");
+        let frequencies = format!("arange(seq)[:, None] * {prefix}inv_freq.float()");
         spec.layer(formula(&format!("{prefix}frequencies"), frequencies));
         let joined = format!("cat([{prefix}frequencies, {prefix}frequencies], dim=-1)");
         spec.layer(formula(&angles, joined));
         for (name, function) in [("cosine", "cos"), ("sine", "sin")] {
             let text = match self.scaling == 1.0 {
-                true => format!("{function}({angles})"),
-                false => format!("{function}({angles}) * {}", real(self.scaling)),
+                true => format!("{function}({angles}).to({like}.dtype)"),
+                false => format!(
+                    "({function}({angles}) * {}).to({like}.dtype)",
+                    real(self.scaling)
+                ),
             };
             spec.layer(formula(&format!("{prefix}{name}"), text));
         }

@@ -375,6 +375,8 @@ pub(super) struct SpecText {
     blocks: Vec<Block>,
     layers: Vec<Layer>,
     outputs: Vec<String>,
+    precision: Option<&'static str>,
+    notes: Vec<String>,
 }
 
 impl SpecText {
@@ -424,6 +426,16 @@ impl SpecText {
         self.outputs = names.iter().map(|&name| name.to_owned()).collect();
     }
 
+    /// Names the preset in which the run goes unless it says something else.
+    pub fn precision(&mut self, preset: &'static str) {
+        self.precision = Some(preset);
+    }
+
+    /// Adds what there is to tell of the figures of the model.
+    pub fn notes(&mut self, notes: &[String]) {
+        self.notes.extend_from_slice(notes);
+    }
+
     /// The text.
     pub fn finish(&self) -> String {
         let mut out = String::new();
@@ -435,6 +447,17 @@ impl SpecText {
             out.push_str("outputs = ");
             Value::from(&self.outputs[..]).write(&mut out);
             out.push('\n');
+        }
+        if !self.notes.is_empty() {
+            out.push_str("notes = ");
+            Value::from(&self.notes[..]).write(&mut out);
+            out.push('\n');
+        }
+        if let Some(preset) = self.precision {
+            let note = "The weights are loaded in the type that the configuration says they have.";
+            out.push('\n');
+            comment(Some(note), "", &mut out);
+            let _ = writeln!(out, "[train]\nprecision = {{ preset = \"{preset}\" }}");
         }
         out.push_str("\n[dims]\n");
         for (name, value) in &self.dims {

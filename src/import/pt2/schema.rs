@@ -374,4 +374,32 @@ pub(super) struct WeightsConfig {
 #[derive(Debug, Deserialize)]
 pub(super) struct WeightEntry {
     pub path_name: String,
+    #[serde(default)]
+    pub tensor_meta: Option<StoredMeta>,
+}
+
+/// What is said of a stored tensor.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub(super) struct StoredMeta {
+    pub device: Option<StoredDevice>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub(super) struct StoredDevice {
+    #[serde(rename = "type")]
+    pub kind: String,
+}
+
+impl WeightEntry {
+    /// Whether the file holds values: tensors of the `meta` device have none, and one file, of no
+    /// bytes, for each element type.
+    pub fn is_stored(&self) -> bool {
+        let device = self
+            .tensor_meta
+            .as_ref()
+            .and_then(|meta| meta.device.as_ref());
+        device.is_none_or(|device| device.kind != "meta")
+    }
 }

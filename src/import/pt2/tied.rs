@@ -103,7 +103,7 @@ fn readers<'a>(candidates: &[Candidate<'_>], flat: &Flat<'a>) -> Vec<FxHashSet<&
     readers
 }
 
-/// By the files of their values; `None` where all lie in one file, as they do when there are none.
+/// By the files of their values; `None` where there are no values, or all lie in one file.
 fn by_storage(
     candidates: &[Candidate<'_>],
     weights: &WeightsConfig,
@@ -111,7 +111,10 @@ fn by_storage(
 ) -> Option<Vec<Option<usize>>> {
     let files: Vec<&str> = candidates
         .iter()
-        .map(|candidate| Some(weights.config.get(candidate.path)?.path_name.as_str()))
+        .map(|candidate| {
+            let entry = weights.config.get(candidate.path)?;
+            entry.is_stored().then_some(entry.path_name.as_str())
+        })
         .collect::<Option<_>>()?;
     if files.windows(2).all(|pair| pair[0] == pair[1]) {
         return None;
