@@ -1,7 +1,7 @@
 //! Tensors whose element type is that of another tensor, which a traced program states only as what
 //! it was while it was traced: `x.to(input_dtype)`, `torch.rand(shape, dtype=x.dtype)`.
 
-use rustc_hash::FxHashMap;
+use rustc_hash::{FxHashMap, FxHashSet};
 use smallvec::SmallVec;
 
 use super::{Graph, TensorId};
@@ -18,16 +18,37 @@ pub fn followed(graph: &Graph) -> FxHashMap<TensorId, TensorId> {
 /// Conversions that lead back. Norms and softmax are often computed in float32 for their precision,
 /// by a conversion that changes nothing where the input is float32 already, and their result is
 /// given the type of that input again. So the second conversion of a chain stands for the type
-/// from before the first. Chains end at products, whose type is their own.
+/// from before the first. Chains end at products, whose type is their own. A chain is not begun by
+/// what is made of no real number that was given, such as positions, nor by a number of rank 0, which
+/// gives its type to nothing. Of two conversions without anything between, the first one has done
+/// nothing, or the second would undo it.
 fn restored(graph: &Graph, followed: &mut FxHashMap<TensorId, TensorId>) {
+    let mut given: Vec<bool> = vec![false; graph.types.len()];
+    for &(_, id) in &graph.inputs {
+        given[id.0 as usize] = true;
+    }
+    for parameter in &graph.parameters {
+        given[parameter.tensor.0 as usize] = true;
+    }
     // For what is made of a converted tensor: that tensor before its conversion.
     let mut origins: FxHashMap<TensorId, TensorId> = FxHashMap::default();
+    // What is converted at the beginning of a chain.
+    let mut direct: FxHashSet<TensorId> = FxHashSet::default();
     for (_, node) in graph.nodes() {
         let output = node.first_output;
         let Some(&input) = node.arguments.first().filter(|id| id.is_present()) else {
             continue;
         };
         let same = graph.ty(input).dtype == graph.ty(output).dtype;
+        let of_given = node
+            .arguments
+            .iter()
+            .filter(|id| id.is_present() && graph.ty(**id).dtype.is_float())
+            .any(|id| given[id.0 as usize]);
+        if of_given {
+            node.outputs().for_each(|id| given[id.0 as usize] = true);
+        }
+        let begins = of_given && graph.ty(input).shape.rank() > 0;
         if !graph.ty(output).dtype.is_float() || node.op.autocast == Autocast::Lower {
             continue;
         }
@@ -37,6 +58,16 @@ fn restored(graph: &Graph, followed: &mut FxHashMap<TensorId, TensorId>) {
             .arguments
             .iter()
             .find_map(|id| origins.get(id).copied());
+        let converts = states && same && node.op.name == "to";
+        if let (Some(origin), true) = (origin, converts && direct.contains(&input)) {
+            followed.insert(input, origin);
+            origins.insert(output, input);
+            direct.insert(output);
+            continue;
+        }
+        if converts && origin.is_none() && begins {
+            direct.insert(output);
+        }
         match (origin, states && same) {
             (Some(origin), true) if node.op.name == "to" => {
                 followed.insert(output, origin);
@@ -44,10 +75,10 @@ fn restored(graph: &Graph, followed: &mut FxHashMap<TensorId, TensorId>) {
             (Some(origin), _) => {
                 origins.insert(output, origin);
             }
-            (None, true) => {
+            (None, true) if begins => {
                 origins.insert(output, input);
             }
-            (None, false) => {}
+            (None, _) => {}
         }
     }
 }
@@ -139,6 +170,20 @@ dtype = "float32"
             "name = \"product\"\nop = \"linear\"\nout_features = 8\n[[layers]]\nname = \"back\"",
         );
         assert!(shown(&product).is_empty());
+    }
+
+    /// Guards a conversion to the type of a weight before a norm in float32.
+    #[test]
+    fn the_first_of_two_conversions_changes_nothing() {
+        let twice = "[[layers]]\nname = \"same\"\nop = \"to\"\ndtype = \"float32\"\nin = \"x\"\n\
+                     [[layers]]\nname = \"wide\"\nop = \"to\"\ndtype = \"float32\"\n[[layers]]\n\
+                     name = \"back\"\nop = \"to\"\ndtype = \"float32\"\nin = \"scaled\"\n";
+        let scaled = "[[layers]]\nname = \"scaled\"\nformula = \"exp(wide)\"\n";
+        let (before, back) = twice.split_at(twice.rfind("[[layers]]").unwrap());
+        assert_eq!(
+            shown(&format!("{before}{scaled}{back}")),
+            ["back as same", "same as x"]
+        );
     }
 
     /// Guards the factors of stochastic depth, and random data that is added.

@@ -359,6 +359,7 @@ pub static OPS: &[Op] = &[
             };
             Some(slope * broadcast_factor(call, position)?)
         },
+        gradient: gradient::product_term,
         ..binary(
             "addcmul",
             "input + value · tensor1 · tensor2",
@@ -387,6 +388,7 @@ pub static OPS: &[Op] = &[
         },
         moments: unknown_moments,
         gradient_gain: unknown_gain,
+        gradient: gradient::quotient_term,
         ..binary(
             "addcdiv",
             "input + value · tensor1 / tensor2",

@@ -375,21 +375,55 @@ fn saved_step_by_step(call: &Call, sizes: &Sizes, dtype: Dtype, saved: &mut Save
     saved.extra("parts", state.saturating_mul(besides), dtype);
 }
 
-/// Without a fused kernel, the gradients of the gates are made in parts, and joined.
+/// The gradients of the gates, of which without a fused kernel parts are made and joined; then those
+/// of both linear maps, one after the other, as they are of a `linear`. A GRU's candidate sees the
+/// hidden state's part by itself, and so has gradients of gates for each map, the hidden state's first.
 fn gradient(call: &Call, gradient: &mut Gradient<'_>) {
-    if let (true, Ok(sizes), Some(output)) = (gradient.is_traced(), Sizes::of(call), call.output())
-    {
-        let state = sizes.rows.saturating_mul(sizes.hidden);
-        let gates = output
-            .dtype
-            .bytes_for(state.saturating_mul(sizes.cell.gates()));
-        gradient.scratch(gates);
-        gradient.scratch(gates);
+    let (Ok(sizes), Some(output)) = (Sizes::of(call), call.output()) else {
+        return gradient::each(call, gradient);
+    };
+    let state = output
+        .dtype
+        .bytes_for(sizes.rows.saturating_mul(sizes.hidden));
+    let gates = state.saturating_mul(sizes.cell.gates());
+    if gradient.is_traced() {
+        match sizes.cell {
+            Cell::Gru => gradient.scratch_all(&[state; 4]),
+            _ => gradient.scratch(gates),
+        }
         gradient.release("parts");
         gradient.release("gates");
-        gradient.drop(0, 1);
+        let parts = if sizes.cell == Cell::Gru { 0 } else { 1 };
+        gradient.scratch(gates);
+        gradient.drop(0, parts);
     }
-    gradient::each(call, gradient);
+    let mut side = |factor: usize, last: bool| {
+        let (weight, bias) = (sizes.weight + factor, sizes.weight + 2 + factor);
+        for position in [factor, weight, bias] {
+            gradient.make(position);
+        }
+        if last {
+            gradient.end();
+        } else if sizes.cell == Cell::Gru && gradient.is_traced() {
+            // The joined gates of this map go, and those of the other are joined.
+            gradient.drop(4, 1);
+            gradient.scratch(gates);
+            gradient.drop(0, 4);
+        }
+        for position in [bias, factor, weight] {
+            gradient.hand(position);
+        }
+    };
+    let order = if sizes.cell == Cell::Gru {
+        [1, 0]
+    } else {
+        [0, 1]
+    };
+    side(order[0], false);
+    side(order[1], true);
+    if sizes.cell == Cell::Lstm {
+        gradient.make(2);
+    }
 }
 
 #[cfg(test)]

@@ -136,6 +136,15 @@ pub static OPS: &[Op] = &[
             ),
         ],
         saved: save_input,
+        // g · isfinite(x): the magnitude, and masks of what is a number and what is not infinite.
+        gradient: |call, gradient| {
+            if call.requires_grad(0) {
+                let mask = call.elements(0);
+                gradient.moment(&[gradient.operand_bytes(0), mask, mask, mask]);
+                gradient.scratch(mask);
+            }
+            gradient.make(0);
+        },
         interval: same_interval,
         moments: same_moments,
         gradient_gain: unit_gain,

@@ -316,6 +316,13 @@ pub static OPS: &[Op] = &[
     },
     Op {
         name: "one_hot",
+        // All classes, and where they are the input, before that becomes numbers.
+        temporaries: |call, _| {
+            let classes = call.size("num_classes").unwrap_or(0);
+            Dtype::Int64
+                .bytes_for(classes)
+                .saturating_add(call.output_elements())
+        },
         summary: "1 at the index that input gives, 0 elsewhere, along a new last axis",
         attributes: &[attribute(
             "num_classes",

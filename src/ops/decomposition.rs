@@ -9,6 +9,7 @@ use super::linalg::{
     A, batch, checked, cubes, each, general, matrix, real, square_size, times, with_matrix,
     with_tail,
 };
+use super::linalg_gradient::{after_matrices, singular_value_decomposition, singular_values};
 use super::pointwise::range;
 use super::{AttributeKind, Call, Op};
 use crate::tensor::{Interval, TensorType};
@@ -36,6 +37,7 @@ pub static OPS: &[Op] = &[
             }
         },
         interval: |_, _| Interval::new(-1.0, 1.0),
+        gradient: singular_value_decomposition,
         ..general("svd", "U, S, Vh with A = U·diag(S)·Vh", A, |call| {
             let (m, n) = checked(call, 0)?;
             let rank = m.min(n);
@@ -76,6 +78,7 @@ pub static OPS: &[Op] = &[
             let most = (m as f64 * n as f64).sqrt() * range(ranges, 0).magnitude();
             Interval::new(0.0, most).widened(1e-12)
         },
+        gradient: singular_values,
         ..general("svdvals", "the singular values", A, |call| {
             let (m, n) = checked(call, 0)?;
             let values = with_tail(call, &[m.min(n)], call.dtype(0)?)?.remove(0);
@@ -92,6 +95,7 @@ pub static OPS: &[Op] = &[
             saved.output(1);
         },
         interval: spectrum,
+        gradient: after_matrices::<3>,
         ..general(
             "eigh",
             "eigenvalues and eigenvectors of symmetric matrices",
@@ -115,6 +119,7 @@ pub static OPS: &[Op] = &[
             }
         },
         interval: spectrum,
+        gradient: after_matrices::<1>,
         ..general(
             "eigvalsh",
             "the eigenvalues of symmetric matrices",
@@ -152,6 +157,7 @@ pub static OPS: &[Op] = &[
             saved.output(0);
             saved.output(1);
         },
+        gradient: after_matrices::<3>,
         interval: |_, _| Interval::new(-1.0, 1.0),
         ..general("qr", "Q, R with A = Q·R", A, |call| {
             let (m, n) = checked(call, 0)?;

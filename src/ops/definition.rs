@@ -330,6 +330,9 @@ pub struct Op {
     pub work: fn(&Call) -> Work,
     /// Product FLOPs of the backward pass, for an inferred call.
     pub backward: fn(&Call) -> u128,
+    /// Bytes of the tensors that the forward pass makes besides its outputs and what autograd keeps,
+    /// where the most of them live together, for an inferred call.
+    pub temporaries: fn(&Call, Kernels) -> u64,
     /// What autograd keeps, for an inferred call that a gradient flows through.
     pub saved: fn(&Call, &mut Saved),
     /// What the backward pass allocates, for an inferred call that a gradient flows through.
@@ -418,6 +421,7 @@ pub const BASE: Op = Op {
     element: None,
     work: one_per_element,
     backward: no_products,
+    temporaries: no_temporaries,
     saved: save_nothing,
     gradient: gradient::each,
     interval: any_value,
@@ -442,6 +446,11 @@ pub fn no_work(_: &Call) -> Work {
 
 /// No products in the backward pass.
 pub fn no_products(_: &Call) -> u128 {
+    0
+}
+
+/// Nothing made besides.
+pub fn no_temporaries(_: &Call, _: Kernels) -> u64 {
     0
 }
 

@@ -3,6 +3,7 @@
 use smallvec::smallvec;
 
 use super::definition::{BASE, Default, attribute, operand};
+use super::distance_gradient::{cosine, direction, distances as distances_gradient};
 use super::pointwise::{
     LIBRARY_ERROR, float_of, keep, operand_moments, operations, range, refuse, save_operands,
 };
@@ -75,6 +76,10 @@ pub static OPS: &[Op] = &[
                 saved.extra("norm", norms, output.dtype);
                 saved.extra("divisor", norms, output.dtype);
             }
+        },
+        gradient: |call, gradient| {
+            let norms = call.elements(0) / (length(call) as u64).max(1);
+            direction(call, gradient, norms);
         },
         // No element is greater than the norm of its vector, for any p above 0.
         interval: |call, ranges| {
@@ -194,6 +199,12 @@ pub static OPS: &[Op] = &[
                 saved.extra("direction", pairs, output.dtype);
             }
         },
+        // The products, before they are summed.
+        temporaries: |call, _| {
+            call.output()
+                .map_or(0, |output| output.dtype.bytes_for(pairs(call)))
+        },
+        gradient: cosine,
         interval: |_, _| Interval::new(-1.0, 1.0),
         ..BASE
     },
@@ -224,6 +235,7 @@ pub static OPS: &[Op] = &[
             save_operands(call, saved);
             saved.output(0);
         },
+        gradient: distances_gradient,
         interval: |call, ranges| {
             let order = call.float("p").unwrap_or(2.0);
             let difference = range(ranges, 0) - range(ranges, 1);
@@ -242,7 +254,7 @@ fn length(call: &Call) -> f64 {
     sizes.product::<f64>().max(1.0)
 }
 
-fn pairs(call: &Call) -> u64 {
+pub(super) fn pairs(call: &Call) -> u64 {
     call.broadcast().map_or(0, |shape| shape.elements())
 }
 
@@ -285,7 +297,7 @@ fn sizes(call: &Call) -> Option<(u64, u64, u64)> {
 
 /// PyTorch computes Euclidean distances of more than 25 rows by a matrix product. Its counter of
 /// FLOPs does not see that one, for it runs inside the op, but those of the backward pass.
-fn is_product(call: &Call) -> bool {
+pub(super) fn is_product(call: &Call) -> bool {
     let (left, right, _) = sizes(call).unwrap_or_default();
     call.float("p") == Some(2.0) && left.max(right) > 25
 }

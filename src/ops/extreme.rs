@@ -4,6 +4,7 @@ use super::definition::{Default, Infer, attribute};
 use super::gradient;
 use super::pointwise::range;
 use super::reduce::{DIM, KEEPDIM, PLAIN, axes, count, reduction, save_both, with_dtype};
+use super::reduction_gradient;
 use super::{Attribute, AttributeKind, Call, Op, OpError, Outputs, Saved};
 use crate::tensor::{Dtype, Interval, Moments, TensorType};
 
@@ -14,7 +15,7 @@ pub static OPS: &[Op] = &[
         attributes: PLAIN,
         saved: save_both,
         gradient_gain: one_of_many,
-        gradient: gradient::shared,
+        gradient: reduction_gradient::shared,
         ..extreme("amax", "the greatest element", reduced)
     },
     Op {
@@ -22,7 +23,7 @@ pub static OPS: &[Op] = &[
         attributes: PLAIN,
         saved: save_both,
         gradient_gain: one_of_many,
-        gradient: gradient::shared,
+        gradient: reduction_gradient::shared,
         ..extreme("amin", "the least element", reduced)
     },
     Op {

@@ -8,6 +8,7 @@ use smallvec::smallvec;
 use super::definition::{
     Attribute, BASE, Default, any_value, attribute, no_work, operand, optional, variadic,
 };
+use super::gradient;
 use super::{AttributeKind, Call, Op, OpError, Operand, Outputs, Saved, Work};
 use crate::tensor::{Interval, Shape, TensorType};
 
@@ -31,6 +32,11 @@ pub static OPS: &[Op] = &[
         // One operation for each element that is made.
         work: |call| Work::other(call.output().map_or(0, |ty| ty.shape.elements().into())),
         saved: save_floats,
+        // The derivative, and its product with what arrives; but for those with a kernel of their own.
+        gradient: |call, gradient| match call.text("target") {
+            Some(target) if target.starts_with("aten.logit.") => gradient::each(call, gradient),
+            _ => gradient::after::<1>(call, gradient),
+        },
         ..FOREIGN
     },
     Op {

@@ -6,8 +6,10 @@
 use smallvec::smallvec;
 
 use super::definition::{BASE, Default, attribute};
+use super::gradient::{Gradient, Kernels};
+use super::layout::contiguous_strides;
 use super::pointwise::range;
-use super::{Attribute, AttributeKind, Call, Op, OpError, Outputs, Work};
+use super::{Attribute, AttributeKind, Call, Op, OpError, Outputs, Saved, Work};
 use crate::tensor::{Dtype, Interval, Shape, TensorType};
 
 /// The entries of this family.
@@ -143,8 +145,61 @@ const TRANSFORM: Op = Op {
         let bound = range(ranges, 0).magnitude() * turned * terms * scale;
         Interval::new(0.0 - bound, bound).widened(1e-12)
     },
+    saved,
+    gradient,
+    temporaries,
     ..BASE
 };
+
+/// A transform of reals to the half not mirrored keeps what it transforms, after it was filled with
+/// zeros.
+fn saved(call: &Call, saved: &mut Saved) {
+    if !call.op.name.starts_with("rfft") {
+        return;
+    }
+    let (Ok(input), Ok(lengths)) = (call.ty(0), lengths(call)) else {
+        return;
+    };
+    let sizes = input.shape.sizes();
+    match lengths.iter().any(|&(axis, length)| length > sizes[axis]) {
+        true => {
+            let filled = transformed_elements(call, &lengths);
+            saved.extra("filled input", filled as u64, input.dtype);
+        }
+        false => saved.argument(call, 0),
+    }
+}
+
+/// Of reals, a transform to both halves is one of complex numbers, to which they are converted.
+fn is_converted(call: &Call) -> bool {
+    !matches!(call.op.name, "rfft" | "rfft2" | "irfft" | "irfft2")
+        && call.dtype(0).is_ok_and(|dtype| !dtype.is_complex())
+}
+
+fn temporaries(call: &Call, _: Kernels) -> u64 {
+    match (is_converted(call), call.output()) {
+        (true, Some(output)) => output.dtype.bytes_for(call.elements(0)),
+        _ => 0,
+    }
+}
+
+/// The gradient is a transform. That of the half not mirrored is one of complex numbers, of the half
+/// and zeros besides; what flows on where the operand is real is the view of its real part.
+fn gradient(call: &Call, gradient: &mut Gradient<'_>) {
+    let (Ok(input), Some(output)) = (call.ty(0), call.output()) else {
+        return;
+    };
+    if !call.requires_grad(0) || input.dtype.is_complex() || !output.dtype.is_complex() {
+        return gradient.make(0);
+    }
+    let whole = output.dtype.bytes_for(input.shape.elements());
+    if !is_converted(call) {
+        gradient.scratch(whole);
+    }
+    gradient.node(whole);
+    let strides = contiguous_strides(input.shape.sizes());
+    gradient.share(0, 0, strides.iter().map(|stride| 2 * stride).collect());
+}
 
 /// The axes of the transform, and its length along each.
 fn lengths(call: &Call) -> Result<Vec<(usize, u64)>, OpError> {

@@ -52,8 +52,14 @@ pub enum Step {
     Share(usize, usize, Strides),
     /// The node ends, and hands the next one of the same call a new tensor of that many bytes.
     Node(u64),
-    /// What is kept under that name, an operand's or that of `Saved::extra`, goes now, not only with the last node.
+    /// What is kept under that name, an operand's or that of `Saved::extra`, goes now, not only with
+    /// the last node.
     Release(&'static str),
+    /// The last node ends: its temporaries and what it was handed go.
+    End,
+    /// The gradients that were made of the operand at the position are handed on now, and added to
+    /// those that came before them, not only when the call ends.
+    Hand(usize),
 }
 
 /// The backward pass of a call, as its entry writes it down. Gradients are only made of operands
@@ -65,6 +71,8 @@ pub struct Gradient<'a> {
     /// nothing that the loss depends on uses the output.
     incoming: &'a [Option<Strides>],
     kernels: Kernels,
+    /// How many tensors live until the node ends.
+    living: usize,
     /// What happens, in order.
     pub steps: SmallVec<[Step; 4]>,
 }
@@ -80,6 +88,7 @@ impl<'a> Gradient<'a> {
             call,
             incoming,
             kernels,
+            living: 0,
             steps: SmallVec::new(),
         }
     }
@@ -122,13 +131,35 @@ impl<'a> Gradient<'a> {
     /// A tensor that lives until the node ends.
     pub fn scratch(&mut self, bytes: u64) {
         if bytes > 0 {
+            self.living += 1;
             self.steps.push(Step::Scratch(bytes));
         }
+    }
+
+    /// How many tensors live until the node ends.
+    pub fn living(&self) -> usize {
+        self.living
+    }
+
+    /// Tensors that live until the node ends.
+    pub fn scratch_all(&mut self, bytes: &[u64]) {
+        bytes.iter().for_each(|&bytes| self.scratch(bytes));
+    }
+
+    /// Tensors that live together for a moment, and go before anything else is made.
+    pub fn moment(&mut self, bytes: &[u64]) {
+        let before = self.living;
+        self.scratch_all(bytes);
+        self.drop(before, self.living - before);
     }
 
     /// Of the tensors that would live until the node ends, `count` from place `first` on go now.
     pub fn drop(&mut self, first: usize, count: usize) {
         if count > 0 {
+            self.living = self
+                .living
+                .saturating_sub(count)
+                .max(first.min(self.living));
             self.steps.push(Step::Drop(first, count));
         }
     }
@@ -194,7 +225,36 @@ impl<'a> Gradient<'a> {
 
     /// Ends a node.
     pub fn node(&mut self, bytes: u64) {
+        self.living = 0;
         self.steps.push(Step::Node(bytes));
+    }
+
+    /// Ends the last node, though its gradients are still to be handed on.
+    pub fn end(&mut self) {
+        self.living = 0;
+        self.steps.push(Step::End);
+    }
+
+    /// Hands on what was made of an operand.
+    pub fn hand(&mut self, position: usize) {
+        if self.call.requires_grad(position) {
+            self.steps.push(Step::Hand(position));
+        }
+    }
+
+    /// The bytes of a tensor of an operand's type and shape; none where it is left out.
+    pub fn operand_bytes(&self, position: usize) -> u64 {
+        self.call
+            .ty(position)
+            .map_or(0, |ty| ty.dtype.bytes_for(ty.shape.elements()))
+    }
+
+    /// A tensor for the gradient of an operand that its kernel makes whether or not it is wanted.
+    pub fn make_anyway(&mut self, position: usize) {
+        match self.call.requires_grad(position) {
+            true => self.make(position),
+            false => self.scratch(self.operand_bytes(position)),
+        }
     }
 
     /// Ends what is kept under that name.
@@ -216,7 +276,17 @@ fn each_after(
     gradient: &mut Gradient<'_>,
     temporaries: impl Fn(&mut Gradient<'_>, usize) -> usize,
 ) {
-    let positions = || (0..call.arguments.len()).filter(|&at| call.requires_grad(at));
+    each_of_after(call, gradient, 0, temporaries);
+}
+
+/// The same of the operands from a position on.
+fn each_of_after(
+    call: &Call,
+    gradient: &mut Gradient<'_>,
+    from: usize,
+    temporaries: impl Fn(&mut Gradient<'_>, usize) -> usize,
+) {
+    let positions = || (from..call.arguments.len()).filter(|&at| call.requires_grad(at));
     let summed = |position: usize| {
         call.op.element.is_some() && call.elements(position) < call.output_elements()
     };
@@ -288,15 +358,32 @@ pub fn quotient(call: &Call, gradient: &mut Gradient<'_>) {
     }
 }
 
-/// The gradient of a power: g · (y · x^(y - 1)), and of the exponent g · (x^y · log x).
+/// The gradient of a power: g · (y · x^(y - 1)), and of the exponent g · (x^y · log x). Between
+/// tensors the exponent's comes first, without what is 0 · log 0; and where the exponent is 0, that
+/// of the base is 0.
 pub fn power(call: &Call, gradient: &mut Gradient<'_>) {
-    for position in 0..2 {
-        if call.requires_grad(position) {
-            // The logarithm of a number is one, too.
-            let numbers = usize::from(position == 1 && call.constant(0).is_some());
-            gradient.scratches(2 - numbers);
+    if call.constant(0).is_some() || call.constant(1).is_some() {
+        for position in 0..2 {
+            if call.requires_grad(position) {
+                // The logarithm of a number is one, too.
+                let numbers = usize::from(position == 1 && call.constant(0).is_some());
+                gradient.scratches(2 - numbers);
+            }
+            gradient.make_summed(position);
         }
-        gradient.make_summed(position);
+        return;
+    }
+    let (all, mask) = (gradient.output_bytes(), call.output_elements());
+    if call.requires_grad(1) {
+        gradient.moment(&[mask; 3]);
+        let waiting = usize::from(call.elements(1) < call.output_elements());
+        gradient.scratch_all(&[mask, all, all, all]);
+        gradient.make_summed(1);
+        gradient.drop(0, 4 + waiting);
+    }
+    if call.requires_grad(0) {
+        gradient.scratch_all(&[all, all, all, all, mask]);
+        gradient.make_summed(0);
     }
 }
 
@@ -321,6 +408,33 @@ pub fn each_after_own<const COUNT: usize>(call: &Call, gradient: &mut Gradient<'
     each_after(call, gradient, |gradient, _| gradient.scratches(COUNT));
 }
 
+/// The gradient of `input + value · tensor1 · tensor2`: of each factor g · (value · other).
+pub fn product_term(call: &Call, gradient: &mut Gradient<'_>) {
+    gradient.pass(0);
+    each_of_after(call, gradient, 1, |gradient, position| {
+        gradient.scratch(gradient.operand_bytes(3 - position));
+        1
+    });
+}
+
+/// The gradient of `input + value · tensor1 / tensor2`: of the dividend g · (value / tensor2), of the
+/// divisor -g · ((value · tensor1) / (tensor2 · tensor2)).
+pub fn quotient_term(call: &Call, gradient: &mut Gradient<'_>) {
+    gradient.pass(0);
+    let [dividend, divisor] = [1, 2].map(|position| gradient.operand_bytes(position));
+    let all = gradient.output_bytes();
+    each_of_after(call, gradient, 1, |gradient, position| match position {
+        1 => {
+            gradient.scratch(divisor);
+            1
+        }
+        _ => {
+            gradient.scratch_all(&[divisor, dividend, dividend.max(divisor), all]);
+            4
+        }
+    });
+}
+
 /// The gradient of a remainder: that of the divisor -g · trunc(x / y), and the incoming one.
 pub fn remainder(call: &Call, gradient: &mut Gradient<'_>) {
     if call.requires_grad(1) {
@@ -339,40 +453,6 @@ pub fn bounded(call: &Call, gradient: &mut Gradient<'_>) {
             }
         }
         gradient.scratch(4);
-    }
-    gradient.make(0);
-}
-
-/// The gradient of a variance: (2 / (n − c)) · g · (x − mean); of its root with g / 2σ first.
-pub fn spread<const ROOT: bool>(call: &Call, gradient: &mut Gradient<'_>) {
-    if let (true, Ok(input)) = (call.requires_grad(0), call.ty(0)) {
-        let each = gradient.output_bytes();
-        if ROOT {
-            gradient.scratch(each);
-        }
-        gradient.scratch(each);
-        gradient.scratch(input.dtype.bytes_for(input.shape.elements()));
-        gradient.scratch(each);
-    }
-    gradient.make(0);
-}
-
-/// The gradient of a norm: x / ‖x‖, without what is 0 / 0, times g.
-pub fn norm(call: &Call, gradient: &mut Gradient<'_>) {
-    if let (true, Ok(input)) = (call.requires_grad(0), call.ty(0)) {
-        gradient.scratch(input.dtype.bytes_for(input.shape.elements()));
-        gradient.scratch(call.output_elements());
-    }
-    gradient.make(0);
-}
-
-/// The gradient of the greatest or least: shared evenly by all elements that equal it, whose mask
-/// is made and counted.
-pub fn shared(call: &Call, gradient: &mut Gradient<'_>) {
-    if call.requires_grad(0) {
-        gradient.scratch(call.elements(0));
-        gradient.scratch(Dtype::Int64.bytes_for(call.output_elements()));
-        gradient.scratch(gradient.output_bytes());
     }
     gradient.make(0);
 }

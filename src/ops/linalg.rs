@@ -10,6 +10,9 @@
 use smallvec::smallvec;
 
 use super::definition::{BASE, Default, Infer, attribute, operand};
+use super::linalg_gradient::{
+    after_matrices, determinant, exponential, factored_system, pseudo_inverse, system,
+};
 use super::pointwise::{INPUT, range, refuse, save_operands};
 use super::{Attribute, AttributeKind, Call, Op, OpError, Operand, Outputs, Saved, Work};
 use crate::tensor::{Dtype, Interval, Shape, TensorType};
@@ -34,6 +37,7 @@ pub static OPS: &[Op] = &[
         // -A⁻ᵀ·G·A⁻ᵀ.
         backward: |call| cubes(call, 4),
         saved: |_, saved| saved.output(0),
+        gradient: after_matrices::<2>,
         ..square("inverse", "the inverse of square matrices")
     },
     Op {
@@ -54,6 +58,7 @@ pub static OPS: &[Op] = &[
             saved.argument(call, 0);
             saved.output(0);
         },
+        gradient: pseudo_inverse,
         ..general("pinverse", "the Moore-Penrose inverse", A, |call| {
             let (m, n) = checked(call, 0)?;
             with_matrix(call, [n, m])
@@ -77,6 +82,7 @@ pub static OPS: &[Op] = &[
             saved.output(0);
             save_factorisation(call, saved);
         },
+        gradient: system,
         ..general("solve", "X with A·X = B, for square A", SYSTEM, solve_type)
     },
     Op {
@@ -90,6 +96,7 @@ pub static OPS: &[Op] = &[
             let most = range(ranges, 0).high.max(0.0).sqrt();
             Interval::new(-most, most).or_non_finite(true)
         },
+        gradient: after_matrices::<3>,
         ..square("cholesky", "L with L·Lᵀ = A, for positive definite A")
     },
     Op {
@@ -107,6 +114,7 @@ pub static OPS: &[Op] = &[
             save_operands(call, saved);
             saved.output(0);
         },
+        gradient: factored_system,
         ..general(
             "cholesky_solve",
             "X with A·X = B, from the Cholesky factor of A",
@@ -146,6 +154,7 @@ pub static OPS: &[Op] = &[
             saved.argument(call, 0);
             saved.output(0);
         },
+        gradient: system,
         ..general(
             "triangular_solve",
             "X with A·X = B, for triangular A",
@@ -198,6 +207,7 @@ pub static OPS: &[Op] = &[
             let most = (n.sqrt() * range(ranges, 0).magnitude()).powf(n);
             Interval::new(-most, most).widened(1e-12)
         },
+        gradient: determinant,
         ..general("det", "the determinant", A, |call| {
             square_size(call, 0)?;
             with_tail(call, &[], call.dtype(0)?)
@@ -212,6 +222,7 @@ pub static OPS: &[Op] = &[
             save_factorisation(call, saved);
         },
         interval: |_, _| Interval::new(-1.0, 1.0),
+        gradient: after_matrices::<1>,
         ..general(
             "slogdet",
             "sign and logarithm of the magnitude of the determinant",
@@ -234,6 +245,7 @@ pub static OPS: &[Op] = &[
                 saved.extra("negative", output.shape.elements(), Dtype::Bool);
             }
         },
+        gradient: after_matrices::<1>,
         ..general(
             "logdet",
             "the logarithm of the determinant; NaN where that is negative",
@@ -250,6 +262,7 @@ pub static OPS: &[Op] = &[
         // the squarings, whose number depends on the norm.
         work: |call| each(call, |n, _| 10.0 * n.powi(3)),
         saved: |call, saved| saved.argument(call, 0),
+        gradient: exponential,
         ..square("matrix_exp", "Σ Aᵏ/k!")
     },
     Op {

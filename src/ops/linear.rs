@@ -3,6 +3,7 @@
 use smallvec::smallvec;
 
 use super::definition::{BASE, Default, attribute, operand, optional};
+use super::gradient::Gradient;
 use super::layout::viewed;
 use super::{
     AttributeKind, Autocast, Call, Init, Op, OpError, Outputs, ParameterDefinition, Saved, Work,
@@ -117,23 +118,48 @@ pub static OPS: &[Op] = &[Op {
         (position == 0).then_some(())?;
         Some(outputs * moments[1]?.square())
     },
+    gradient,
     ..BASE
 }];
+
+/// The gradients of both factors, and of the bias the sum over rows. That of the weight goes through
+/// a transpose, a node of its own, and so comes to the others last. Where the incoming one has no
+/// strides that fold its rows, a copy takes its place.
+fn gradient(call: &Call, gradient: &mut Gradient<'_>) {
+    if let Some(output) = call.output()
+        && !folds(output.shape.sizes(), &gradient.incoming())
+    {
+        gradient.node(gradient.output_bytes());
+    }
+    // `addmm` makes the gradient of its first factor first, `mm` that of the second.
+    let order = if call.has(2) { [0, 1, 2] } else { [1, 0, 2] };
+    for position in order {
+        gradient.make(position);
+    }
+    for name in ["input", "folded input", "weight"] {
+        gradient.release(name);
+    }
+    gradient.end();
+    gradient.hand(2);
+    gradient.hand(0);
+}
+
+/// Whether the axes but the last can be seen as one.
+fn folds(sizes: &[u64], strides: &[u64]) -> bool {
+    let Some((&features, leading)) = sizes.split_last() else {
+        return true;
+    };
+    let rows = leading.iter().product();
+    leading.len() < 2
+        || strides.len() != sizes.len()
+        || viewed(sizes, strides, &[rows, features]).is_some()
+}
 
 /// Keeps the input, whose axes but the last are folded into one; where it has no strides for that,
 /// as what has been permuted, a copy of it.
 fn save_rows(call: &Call, saved: &mut Saved) {
     let Ok(input) = call.ty(0) else { return };
-    let sizes = input.shape.sizes();
-    let Some((&features, leading)) = sizes.split_last() else {
-        return;
-    };
-    let rows = leading.iter().product();
-    let strides = call.strides(0);
-    let folds = leading.len() < 2
-        || strides.len() != sizes.len()
-        || viewed(sizes, &strides, &[rows, features]).is_some();
-    match folds {
+    match folds(input.shape.sizes(), &call.strides(0)) {
         true => saved.argument(call, 0),
         false => saved.extra("folded input", input.shape.elements(), input.dtype),
     }

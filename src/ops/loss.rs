@@ -50,6 +50,7 @@ pub static OPS: &[Op] = &[
         // PyTorch writes it as `abs(input − target)`.
         saved: |call, saved| saved.extra("difference", pairs(call), output_dtype(call)),
         gradient: l1_gradient,
+        temporaries: |call, _| summed_bytes(call),
         interval: |call, ranges| reduce(call, ranges, |difference| difference),
         gradient_gain: |call, position, _| loss_gain(call, position, 1.0),
         ..PAIR
@@ -212,11 +213,13 @@ pub static OPS: &[Op] = &[
             ),
         ],
         work: |call| pairs_work(call, 5),
-        // The negative of what arrives, and with a logarithm for target its product besides.
-        gradient: |call, gradient| {
-            gradient.scratch(output_dtype(call).bytes_for(pairs(call)));
-            gradient.make(0);
-            gradient.make(1);
+        gradient: divergence_gradient,
+        // Of target · log target − target · input both products, and the difference, which is summed;
+        // with a logarithm for target its product.
+        temporaries: |call, _| {
+            let all = output_dtype(call).bytes_for(pairs(call));
+            let parts = if call.boolean("log_target") { 0 } else { 2 };
+            all.saturating_mul(parts).saturating_add(summed_bytes(call))
         },
         saved: |call, saved| match call.boolean("log_target") {
             // exp(target) · (target − input)
@@ -277,6 +280,11 @@ pub static OPS: &[Op] = &[
             REDUCTION,
         ],
         work: |call| pairs_work(call, if call.boolean("full") { 9 } else { 4 }),
+        // The target times the input, and the difference.
+        temporaries: |call, _| {
+            let product = output_dtype(call).bytes_for(pairs(call));
+            product.saturating_add(summed_bytes(call))
+        },
         // What arrives for each element, its negative, and its product with the rate.
         gradient: |call, gradient| {
             for _ in 0..2 {
@@ -427,6 +435,45 @@ fn l1_gradient(call: &Call, gradient: &mut Gradient<'_>) {
         }
         _ => gradient.make(0),
     }
+    gradient.make(1);
+}
+
+/// The bytes of the loss of each element, where they are summed.
+fn summed_bytes(call: &Call) -> u64 {
+    match Reduction::of(call) {
+        Reduction::None => 0,
+        _ => output_dtype(call).bytes_for(pairs(call)),
+    }
+}
+
+/// The gradient of a divergence. With a logarithm for target that of exp(target) · (target − input),
+/// factor by factor; else that of target · log target, without what is 0 · log 0, before that of
+/// target · input.
+fn divergence_gradient(call: &Call, gradient: &mut Gradient<'_>) {
+    let (all, mask) = (output_dtype(call).bytes_for(pairs(call)), pairs(call));
+    let target = call.requires_grad(1);
+    gradient.scratch(all);
+    if call.boolean("log_target") {
+        if target {
+            gradient.scratch(all);
+            gradient.release("difference");
+            gradient.scratch(all);
+            gradient.drop(0, 1);
+        }
+        gradient.release("target");
+        gradient.make(0);
+        return gradient.make(1);
+    }
+    if target {
+        gradient.moment(&[all, all]);
+        gradient.scratch_all(&[all, all, mask, mask, mask, all]);
+        gradient.drop(2, 4);
+        gradient.scratch(all);
+        gradient.drop(1, 2);
+        gradient.scratch(all);
+    }
+    gradient.make(0);
+    gradient.drop(0, 1);
     gradient.make(1);
 }
 

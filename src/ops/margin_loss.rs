@@ -1,6 +1,7 @@
 //! Losses with a margin: of rankings, distances and cosines.
 
 use super::definition::{Default, attribute, operand};
+use super::distance_gradient::triplet;
 use super::pairs::{PAIR, finish, magnitude, output_dtype, pair_outputs, pairs, pairs_work, rows};
 use super::pointwise::range;
 use super::reduction::REDUCTION;
@@ -123,6 +124,16 @@ pub static OPS: &[Op] = &[
                 saved.extra("distance", count, dtype);
             }
             saved.extra("margin", count, dtype);
+        },
+        gradient: |call, gradient| {
+            let rows = call.elements(0) / last(call).max(1);
+            triplet(call, gradient, rows);
+        },
+        // Each difference, before eps is added, and the difference of distances.
+        temporaries: |call, _| {
+            let dtype = output_dtype(call);
+            let margins = call.elements(0) / last(call).max(1);
+            dtype.bytes_for(call.elements(0).saturating_sub(margins))
         },
         interval: |call, ranges| {
             let (p, eps) = (

@@ -113,6 +113,16 @@ pub static OPS: &[Op] = &[
                 keep(call, saved, 0);
             }
         },
+        // A circle is written into an empty tensor part by part: of each part the gradient is cut
+        // out of a copy, put among zeros, and added to what is left.
+        gradient: |call, gradient| {
+            if call.requires_grad(0) && call.text("mode").as_deref() == Some("circular") {
+                let all = gradient.output_bytes();
+                gradient.node(all);
+                gradient.moment(&[all, all]);
+            }
+            gradient.make(0);
+        },
         // The constant border takes its gradients with it.
         gradient_gain: |call, position, _| (position == 0 && is_constant(call)).then_some(1.0),
         ..copy("pad", "elements put around the last axes", pad)

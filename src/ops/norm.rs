@@ -145,7 +145,7 @@ pub static OPS: &[Op] = &[
         autocast: Autocast::Float32,
         work: |call| operations(call, 3 + u128::from(call.has(1))),
         saved: |call, saved| save_root_mean_square(call, saved, rows(call)),
-        gradient: root_mean_square_gradient,
+        gradient: |call, gradient| root_mean_square_gradient(call, gradient, rows(call)),
         interval: |call, ranges| {
             let count = normalized_shape(call).map_or(0, |shape| shape.elements());
             let (input, eps) = (range(ranges, 0), eps(call));

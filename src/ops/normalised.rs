@@ -214,10 +214,27 @@ pub(super) fn save_root_mean_square(call: &Call, saved: &mut Saved, rows: u64) {
 }
 
 /// The gradient of `rms_norm`: one kernel, or the gradients of x · rstd · weight and of rstd one by
-/// one.
-pub(super) fn root_mean_square_gradient(call: &Call, gradient: &mut Gradient<'_>) {
-    match gradient.is_traced() {
-        true => gradient::after::<3>(call, gradient),
-        false => gradient::each(call, gradient),
+/// one, down to that of the squares, which is added to that of x · rstd.
+pub(super) fn root_mean_square_gradient(call: &Call, gradient: &mut Gradient<'_>, rows: u64) {
+    if !gradient.is_traced() {
+        return gradient::each(call, gradient);
     }
+    let all = gradient.operand_bytes(0);
+    let each = rows.saturating_mul(all) / call.elements(0).max(1);
+    if call.has(1) {
+        gradient.make_summed(1);
+        gradient.node(all);
+        gradient.release("normalised");
+    }
+    if !call.requires_grad(0) {
+        return;
+    }
+    gradient.make(0);
+    gradient.moment(&[all, each]);
+    gradient.node(each);
+    gradient.release("rstd");
+    gradient.moment(&[each, each]);
+    gradient.node(all);
+    gradient.scratch_all(&[all, all]);
+    gradient.make(0);
 }

@@ -7,6 +7,7 @@ use super::extreme::{ONE_DIM, refuse_empty, save_indices, value_and_index};
 use super::gradient;
 use super::pointwise::{LIBRARY_ERROR, operand_moments, range, refuse};
 use super::reduce::{KEEPDIM, operations, reduction, save_both};
+use super::reduction_gradient::running_product;
 use super::{Attribute, AttributeKind, Autocast, Call, Op, OpError, Outputs, Work};
 use crate::tensor::{Dtype, Interval, TensorType};
 
@@ -71,6 +72,7 @@ pub static OPS: &[Op] = &[
             };
             Interval::new(low, most).widened(length * LIBRARY_ERROR)
         },
+        gradient: running_product,
         ..reduction("cumprod", "running products; of integers in int64", running)
     },
     Op {

@@ -98,9 +98,12 @@ pub static OPS: &[Op] = &[
         work: |call| operations(call, 2),
         saved: save_operands,
         // One kernel makes both, that of the slope with the size of the input.
-        gradient: |_, gradient| {
-            gradient.make(0);
-            gradient.make_summed(1);
+        gradient: |call, gradient| {
+            gradient.make_anyway(0);
+            match call.requires_grad(1) {
+                true => gradient.make_summed(1),
+                false => gradient.scratch(gradient.output_bytes()),
+            }
         },
         interval: |_, ranges| {
             let (x, weight) = (range(ranges, 0), range(ranges, 1));

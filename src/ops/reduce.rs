@@ -7,6 +7,7 @@ use smallvec::smallvec;
 use super::definition::{BASE, Default, Infer, attribute, save_input, save_output};
 use super::gradient::{self, Gradient};
 use super::pointwise::{LIBRARY_ERROR, float_of, operand_moments, range, refuse};
+use super::reduction_gradient;
 use super::{
     Attribute, AttributeKind, Autocast, Call, Op, OpError, Outputs, Saved, Work, gaussian,
 };
@@ -110,7 +111,7 @@ pub static OPS: &[Op] = &[
             let gain = 4.0 * variance * scale * scale * free / count(call);
             (position == 0).then_some(gain)
         },
-        gradient: gradient::spread::<false>,
+        gradient: reduction_gradient::spread::<false>,
         ..reduction(
             "var",
             "the variance, with Bessel's correction",
@@ -137,7 +138,7 @@ pub static OPS: &[Op] = &[
             let (_, scale, _) = spread(call, moments)?;
             (position == 0).then(|| scale / count(call))
         },
-        gradient: gradient::spread::<true>,
+        gradient: reduction_gradient::spread::<true>,
         ..reduction(
             "std",
             "the standard deviation, with Bessel's correction",
@@ -159,6 +160,7 @@ pub static OPS: &[Op] = &[
                 .powf(count(call) - 1.0);
             (position == 0 && gain.is_finite()).then_some(gain)
         },
+        gradient: reduction_gradient::product,
         ..reduction("prod", "the product; of integers in int64", sum_type)
     },
     Op {
@@ -192,7 +194,7 @@ pub static OPS: &[Op] = &[
         gradient_gain: |call, position, _| {
             (position == 0 && order(call) == 2.0).then(|| 1.0 / count(call))
         },
-        gradient: gradient::norm,
+        gradient: reduction_gradient::norm,
         ..reduction(
             "norm",
             "(Σ|x|ᵖ)^(1/p); the greatest magnitude for p = inf",
@@ -380,7 +382,7 @@ fn spread(call: &Call, moments: &[Option<Moments>]) -> Option<(f64, f64, f64)> {
     Some((x.variance, 1.0 / free, count(call) - 1.0))
 }
 
-fn order(call: &Call) -> f64 {
+pub(super) fn order(call: &Call) -> f64 {
     call.float("p").unwrap_or(2.0)
 }
 

@@ -3,6 +3,7 @@
 use smallvec::smallvec;
 
 use super::definition::{BASE, Default, Infer, any_value, attribute, no_work, operand, variadic};
+use super::gradient::Gradient;
 use super::index::{DIM, INPUT_INDEX, indices, inside, vector};
 use super::pointwise::{keep, range};
 use super::{AttributeKind, Autocast, Call, Op, OpError, Outputs, Work};
@@ -103,6 +104,7 @@ pub static OPS: &[Op] = &[
             Some("amax" | "amin" | "mean") => range(ranges, 0).union(range(ranges, 2)),
             _ => any_value(call, ranges),
         },
+        gradient: reduced_gradient,
         ..writing(
             "scatter_reduce",
             "input joined with the elements of src that index puts at each place",
@@ -127,6 +129,18 @@ pub static OPS: &[Op] = &[
             for position in 2..call.arguments.len() {
                 keep(call, saved, position);
             }
+        },
+        // Zeros are put where values were, unless they were added.
+        gradient: |call, gradient| {
+            if call.boolean("accumulate") {
+                gradient.pass(0);
+            } else {
+                if call.requires_grad(0) {
+                    gradient.moment(&[gradient.operand_bytes(1)]);
+                }
+                gradient.make(0);
+            }
+            gradient.make(1);
         },
         interval: |call, ranges| match call.boolean("accumulate") {
             true => any_value(call, ranges),
@@ -162,6 +176,37 @@ pub static OPS: &[Op] = &[
 ];
 
 /// The first operand with other elements in some places.
+/// The gradients of what was joined at each place. What is added gets the incoming one; of a mean,
+/// parts of it, by counts; of the greatest, those that equal it share it by their counts; of a
+/// product it is divided by each factor, with masks for zeros.
+fn reduced_gradient(call: &Call, gradient: &mut Gradient<'_>) {
+    let [places, values] = [0, 2].map(|position| gradient.operand_bytes(position));
+    let [place_mask, value_mask] = [0, 2].map(|position| call.elements(position));
+    match call.text("reduce").as_deref() {
+        Some("mean") => {
+            gradient.moment(&[places, values, places]);
+            gradient.scratch(places);
+            gradient.moment(&[place_mask]);
+            gradient.make_anyway(0);
+            gradient.scratch_all(&[values, values]);
+        }
+        Some("amax" | "amin") => {
+            gradient.scratch_all(&[values, places, values, places, places]);
+            gradient.moment(&[place_mask]);
+            gradient.make_anyway(0);
+            gradient.scratch_all(&[values, value_mask]);
+        }
+        Some("prod") => {
+            gradient.make_anyway(0);
+            gradient.scratch_all(&[places; 5]);
+            gradient.scratch_all(&[values; 6]);
+            gradient.scratch_all(&[value_mask; 2]);
+        }
+        _ => gradient.pass(0),
+    }
+    gradient.make(2);
+}
+
 const fn writing(name: &'static str, summary: &'static str, infer: Infer) -> Op {
     Op {
         name,

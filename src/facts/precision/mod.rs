@@ -6,6 +6,7 @@
 mod dtypes;
 mod policy;
 mod recast;
+mod unaltered;
 mod unstated;
 
 pub use dtypes::NodeDtypes;

@@ -3,6 +3,7 @@
 
 use rustc_hash::FxHashMap;
 
+use super::unaltered::give_back;
 use super::unstated::unstated;
 use super::{NodeDtypes, Policy};
 use crate::graph::{Graph, TensorId, TensorKind, followed};
@@ -26,6 +27,7 @@ pub fn recast(model: &mut Model, run: &Run) {
         return;
     }
     let graph = &mut model.graph;
+    give_back(graph);
     let inputs = graph.inputs.iter().map(|&(_, tensor)| tensor);
     let owned = graph.parameters.iter().map(|parameter| parameter.tensor);
     let given: Vec<TensorId> = inputs.chain(owned).collect();

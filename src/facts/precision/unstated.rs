@@ -5,7 +5,8 @@
 //! PyTorch refuses a product of factors of different types. Where the types that follow from the
 //! parameters come to such a product, something between was of the parameters' type: what was made
 //! from no real number at all, such as a mask; and if there is nothing of the kind, the wider of two
-//! tensors that were added or multiplied on the way.
+//! tensors that were added or multiplied on the way; or else the conversion before the product, which was
+//! one to the type of the other factor.
 
 use rustc_hash::{FxHashMap, FxHashSet};
 
@@ -39,6 +40,9 @@ pub(super) fn unstated(
         let mut more = search.made(&wide);
         if more.is_empty() {
             more = search.met(&wide);
+        }
+        if more.is_empty() {
+            more = search.converted(&wide);
         }
         let before = found.len();
         found.extend(more.into_iter().map(|id| (id, to)));
@@ -124,6 +128,19 @@ impl Search<'_> {
         made
     }
 
+    /// The conversions that were to the type of the other factor, `x.to(weight.dtype)`.
+    fn converted(&self, wide: &[TensorId]) -> Vec<TensorId> {
+        let mut converted = Vec::new();
+        self.back(wide, |node| {
+            let converts = self.converts(node);
+            if converts {
+                converted.push(node.first_output);
+            }
+            !converts
+        });
+        converted
+    }
+
     /// The wider operands of the last calls in which both types meet.
     fn met(&self, wide: &[TensorId]) -> Vec<TensorId> {
         let mut met = Vec::new();
@@ -173,6 +190,14 @@ mod tests {
         let product = format!("{sum}[[layers]]\nname = \"p\"\nformula = \"s @ w\"\n");
         assert_eq!(shown(&product), ["mask"]);
         assert!(shown(sum).is_empty());
+    }
+
+    /// Guards a conversion to the type of a weight.
+    #[test]
+    fn a_conversion_before_a_product_is_to_the_type_of_the_other_factor() {
+        let product = "[[layers]]\nname = \"same\"\nop = \"to\"\ndtype = \"float32\"\nin = \"x\"\n\
+                       [[layers]]\nname = \"p\"\nformula = \"same @ w\"\n";
+        assert_eq!(shown(product), ["same"]);
     }
 
     /// Guards a norm in float32 whose result was converted only where that changed something.

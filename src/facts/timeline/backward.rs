@@ -202,6 +202,14 @@ impl<R: Recorder> Step<'_, R> {
                     self.end_node(&mut scratch, &mut handed);
                     handed.push(Some(next));
                 }
+                Part::End => self.end_node(&mut scratch, &mut handed),
+                Part::Hand(position) => {
+                    let ready = made.iter().position(|one| one.position == position);
+                    if let Some(place) = ready {
+                        let one = made.remove(place);
+                        self.hand_on(node, one);
+                    }
+                }
                 Part::Release(name) => {
                     let held = &mut self.held[id.0 as usize];
                     if let Some(place) = held.iter().position(|held| held.name == name) {

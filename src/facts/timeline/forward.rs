@@ -111,8 +111,9 @@ impl<R: Recorder> Step<'_, R> {
         let mut asked = Saved::by(self.of.kernels);
         let strides = |tensor| self.of.storages.strides(tensor);
         let has_gradient = self.has_gradient(id);
-        dtypes.with_call(graph, node, strides, |call| {
+        let besides = dtypes.with_call(graph, node, strides, |call| {
             (node.op.saved)(call, &mut asked);
+            (node.op.temporaries)(call, self.of.kernels)
         });
         let mut casts: SmallVec<[(usize, Handle); 2]> = SmallVec::new();
         for position in 0..node.arguments.len() {
@@ -133,6 +134,10 @@ impl<R: Recorder> Step<'_, R> {
             let bytes = dtype.bytes_for(elements);
             let handle = self.heap.allocate(bytes, MemoryKind::Activations);
             held.push(Held { handle, name });
+        }
+        if besides > 0 {
+            let handle = self.heap.allocate(besides, MemoryKind::Temporaries);
+            self.heap.release(handle);
         }
         if keeping == Keeping::Nothing || !has_gradient {
             held.drain(..)
