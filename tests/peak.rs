@@ -36,7 +36,7 @@ const ALONE: [&str; 5] = [
     "train.precision=\"float32\"",
     "train.checkpoint=[]",
     "train.grad_accumulation=1",
-    "parallel={}",
+    "parallel={data=1}",
 ];
 
 /// Guards what single ops make in both directions besides what they give and keep.

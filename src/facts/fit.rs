@@ -7,7 +7,6 @@ use smol_str::SmolStr;
 
 use super::Facts;
 use super::growth::dims;
-use super::memory::MemoryKind;
 use super::overhead::Estimate;
 use super::timeline::{Highest, run};
 use crate::diag::Sink;
@@ -23,12 +22,11 @@ const MOST_DIMS: usize = 3;
 /// what lives throughout.
 pub fn needed(facts: &Facts<'_>) -> Bytes {
     let memory = facts.memory();
-    if !memory.degrees.is_whole() {
-        return memory.total;
+    let highest = Bytes(run(facts.timeline(), Highest::default()).bytes);
+    match memory.degrees.is_whole() {
+        true => memory.total.max(highest),
+        false => highest,
     }
-    let highest = run(facts.timeline(), Highest::default());
-    let beside = memory.part(MemoryKind::Buckets) + memory.part(MemoryKind::Communication);
-    memory.total.max(Bytes(highest.bytes) + beside)
 }
 
 /// The largest size of a dim that fits.

@@ -8,8 +8,9 @@ use smol_str::SmolStr;
 
 use super::Facts;
 use super::fit::{first_dim, needed};
-use super::memory::KeptKind;
+use super::memory::{KeptKind, REDUCE_BUCKET};
 use super::throughput::recomputed;
+use super::traffic::Traffic;
 use crate::diag::Sink;
 use crate::graph::{Graph, LayerId, LayerKind};
 use crate::lower::{Model, lower};
@@ -22,6 +23,8 @@ use crate::tensor::Dtype;
 const LEAST: f64 = 0.01;
 /// Blocks that are tried one by one.
 const MOST_BLOCKS: usize = 16;
+/// Ranks among which matrices are split at most: the devices of a node, most often.
+const MOST_TENSOR: u64 = 8;
 /// Parts into which a loss is cut.
 const CHUNKS: u64 = 8;
 
@@ -32,10 +35,16 @@ pub struct Lever {
     pub change: String,
     /// What a device holds less.
     pub saves: Bytes,
+    /// The least that it holds less.
+    pub least: Bytes,
+    /// The most.
+    pub most: Bytes,
     /// What it holds then.
     pub after: Bytes,
     /// Arithmetic that a step has more, as a share of what it has now.
     pub arithmetic: f64,
+    /// What a device sends more over a step, to other devices and to the host.
+    pub sends: Traffic,
     /// What else it costs.
     pub costs: &'static str,
 }
@@ -70,7 +79,7 @@ pub fn levers(facts: &Facts<'_>) -> Vec<Lever> {
     if !facts.graph().training || facts.graph().dag.node_count() == 0 {
         return Vec::new();
     }
-    let base = needed(facts);
+    let (base, before) = (needed(facts), Traffic::of(facts));
     let work = arithmetic(facts);
     let mut found: Vec<Lever> = candidates(facts)
         .into_iter()
@@ -80,9 +89,19 @@ pub fn levers(facts: &Facts<'_>) -> Vec<Lever> {
             let after = needed(&changed);
             let shrunk = size(facts.graph()) as f64 / size(&model.graph).max(1) as f64;
             let more = arithmetic(&changed) * shrunk / work.max(1.0) - 1.0;
+            let (saves, then) = (base - after, Traffic::of(&changed));
+            // Buffers of communication that are there before as after are kept in the same way.
+            let (doubt, other) = (facts.doubt(), changed.doubt());
+            let doubt = doubt.max(other) - doubt.min(other);
             Some(Lever {
-                saves: base - after,
+                saves,
+                least: saves - doubt,
+                most: (saves + doubt).min(base),
                 after,
+                sends: Traffic {
+                    devices: then.devices - before.devices,
+                    host: then.host - before.host,
+                },
                 // Half the micro-batch twice is the same arithmetic.
                 arithmetic: if more.abs() < 0.005 { 0.0 } else { more },
                 change: candidate.change,
@@ -140,18 +159,46 @@ fn candidates(facts: &Facts<'_>) -> Vec<Candidate> {
         found.push(Candidate::new(spec, change, costs, edit));
     };
     if degrees.data > 1 && degrees.fsdp == 1 {
+        let bucket = small_bucket(facts);
         for (stage, costs) in [
             (1, ""),
             (2, "gradients are reduced in each micro-batch"),
             (3, "half as much communication again"),
         ] {
             if stage > degrees.zero && (stage != 3 || degrees.pipeline == 1) {
-                let change = format!("`[parallel] zero = {stage}`");
+                let mut change = format!("`[parallel] zero = {stage}`");
+                if let Some(bucket) = bucket {
+                    change += &format!(" with `reduce_bucket_size = {bucket}`");
+                }
                 add(&change, costs, &|spec| {
                     spec.run.parallel.zero.value = Some(stage);
+                    if bucket.is_some() {
+                        spec.run.parallel.reduce_bucket_size.value = bucket;
+                    }
                 });
             }
         }
+    }
+    if degrees.has_buckets() && degrees.data == facts.batch().data_ranks {
+        let change = format!("`[parallel] fsdp = {}` instead of `data`", degrees.data);
+        add(&change, "", &|spec| {
+            spec.run.parallel.fsdp.value = Some(degrees.data);
+            spec.run.parallel.data.value = Some(1);
+        });
+    }
+    if degrees.fsdp > 1 && !run.parallel.reshard_after_forward.or(true) {
+        let change = "`[parallel] reshard_after_forward = true`";
+        add(change, "", &|spec| {
+            spec.run.parallel.reshard_after_forward.value = Some(true);
+        });
+    }
+    if degrees.data > 1 && degrees.data.is_multiple_of(2) && degrees.tensor < MOST_TENSOR {
+        let (tensor, data) = (2 * degrees.tensor, degrees.data / 2);
+        let change = format!("`[parallel] tensor = {tensor}` and `data = {data}`");
+        add(&change, "half as many samples in a step", &|spec| {
+            spec.run.parallel.tensor.value = Some(tensor);
+            spec.run.parallel.data.value = Some(data);
+        });
     }
     if degrees.has_buckets() && !run.parallel.gradient_as_bucket_view.or(false) {
         let change = "`[parallel] gradient_as_bucket_view = true`";
@@ -198,6 +245,19 @@ fn candidates(facts: &Facts<'_>) -> Vec<Candidate> {
                 },
             );
         }
+    }
+    if run.parallel.gathers() && !run.train.offloads(Offload::Parameters) {
+        let change = "`[train] offload = [\"optimizer\", \"gradients\", \"parameters\"]`";
+        let costs = "the host makes the step; all of the state crosses the bus";
+        add(change, costs, &|spec| {
+            let all = [Offload::Optimizer, Offload::Gradients, Offload::Parameters];
+            spec.run
+                .train
+                .offload
+                .value
+                .get_or_insert_default()
+                .extend(all);
+        });
     }
     let plain = policy.params.value == Dtype::Float32 && policy.autocast.is_none();
     if plain
@@ -251,6 +311,26 @@ fn candidates(facts: &Facts<'_>) -> Vec<Candidate> {
     found
 }
 
+/// Elements of a bucket that suits a model whose gradients do not fill the one that DeepSpeed makes by
+/// default: an eighth of them, and no less than the largest.
+fn small_bucket(facts: &Facts<'_>) -> Option<u64> {
+    if facts.run().parallel.reduce_bucket_size.is_given() {
+        return None;
+    }
+    let graph = facts.graph();
+    let trained = graph
+        .parameters
+        .iter()
+        .filter(|parameter| parameter.trainable);
+    let sizes = trained.map(|parameter| graph.ty(parameter.tensor).shape.elements());
+    let (all, largest) = sizes.fold((0u64, 0u64), |(all, largest), elements| {
+        (all.saturating_add(elements), largest.max(elements))
+    });
+    (all < 4 * REDUCE_BUCKET)
+        .then(|| largest.max(all / 8))
+        .filter(|&bucket| bucket < REDUCE_BUCKET)
+}
+
 /// The kinds of blocks that are there more than once and are not recomputed yet, in order.
 fn blocks(graph: &Graph) -> Vec<SmolStr> {
     let mut names: Vec<(SmolStr, usize)> = Vec::new();
@@ -292,6 +372,13 @@ fn chunked_loss(facts: &Facts<'_>, base: Bytes) -> Option<Lever> {
     Some(Lever {
         change: format!("the loss in {CHUNKS} parts, each worked out again backwards"),
         saves,
+        // Nothing, where the most lives elsewhere.
+        least: match facts.peak().moment.and_then(|moment| moment.node) {
+            Some(node) if node >= head => saves,
+            _ => Bytes::ZERO,
+        },
+        most: saves,
+        sends: Traffic::default(),
         after: base - saves,
         arithmetic: again / arithmetic(facts).max(1.0),
         costs: "",
@@ -369,13 +456,18 @@ data = 8
             needed(&Facts::new(&spec, &model))
         };
         for (change, from, to) in [
-            ("zero = 1", "data = 8", "data = 8\nzero = 1"),
-            ("zero = 3", "data = 8", "data = 8\nzero = 3"),
             (
-                "bucket_view",
+                "zero = 1",
                 "data = 8",
-                "data = 8\ngradient_as_bucket_view = true",
+                "data = 8\nzero = 1\nreduce_bucket_size = 640000",
             ),
+            (
+                "zero = 3",
+                "data = 8",
+                "data = 8\nzero = 3\nreduce_bucket_size = 640000",
+            ),
+            ("fsdp = 8", "data = 8", "data = 1\nfsdp = 8"),
+            ("tensor = 2", "data = 8", "data = 4\ntensor = 2"),
             ("checkpoint", "[cluster]", "[train.x]"),
             ("adam8bit", "\"adamw\"", "\"adam8bit\""),
             (
@@ -397,6 +489,32 @@ data = 8
             assert_eq!(lever.saves, before - after, "{change}");
         }
         assert!(found.windows(2).all(|pair| pair[0].saves >= pair[1].saves));
+    }
+
+    /// Guards what the plan offers where state is most of it: views of the buckets save the gradients,
+    /// what is sharded can be offloaded, and each says what crosses to others and to the host.
+    #[test]
+    fn plans_offer_what_they_can() {
+        let wide = GPT.replace("batch = 8\nseq = 256", "batch = 1\nseq = 8");
+        let found = of(&wide);
+        let lever = |found: &[Lever], word: &str| {
+            let lever = found.iter().find(|lever| lever.change.contains(word));
+            lever
+                .cloned()
+                .unwrap_or_else(|| panic!("no {word}: {found:#?}"))
+        };
+        let views = lever(&found, "bucket_view");
+        assert_eq!((views.least, views.most), (views.saves, views.saves));
+        assert_eq!(views.sends, Traffic::default());
+        let sharded = lever(&found, "fsdp = 8");
+        assert!(sharded.saves > views.saves && sharded.sends.devices > Bytes::ZERO);
+        let partitioned = lever(&found, "zero = 1");
+        assert!(partitioned.least <= partitioned.saves && partitioned.saves <= partitioned.most);
+        let found = of(&wide.replace("data = 8", "fsdp = 8\nreshard_after_forward = false"));
+        let offloaded = lever(&found, "parameters");
+        assert!(offloaded.sends.host > Bytes::ZERO);
+        assert!(lever(&found, "reshard_after_forward").sends.devices > Bytes::ZERO);
+        assert!(!found.iter().any(|lever| lever.change.contains("zero")));
     }
 
     /// Guards the price of recomputation: the forward pass of the blocks again, which is a third of

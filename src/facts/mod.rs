@@ -27,6 +27,7 @@ pub mod signal;
 pub mod storage;
 pub mod throughput;
 pub mod timeline;
+pub mod traffic;
 pub mod values;
 pub mod witness;
 pub mod zero;
@@ -36,6 +37,7 @@ use std::cell::OnceCell;
 use crate::graph::Graph;
 use crate::lower::Model;
 use crate::ops::gradient::Kernels;
+use crate::quantity::Bytes;
 use crate::spec::Spec;
 use crate::spec::run::Run;
 
@@ -59,6 +61,7 @@ pub struct Facts<'a> {
     saved: OnceCell<memory::Saved>,
     plain: OnceCell<memory::Saved>,
     memory: OnceCell<memory::Memory>,
+    rank: OnceCell<(Option<timeline::Rank>, Vec<Bytes>)>,
     peak: OnceCell<timeline::Peak>,
     growth: OnceCell<growth::Growth>,
     serving: OnceCell<Option<serving::Serving>>,
@@ -87,6 +90,7 @@ impl<'a> Facts<'a> {
             saved: OnceCell::new(),
             plain: OnceCell::new(),
             memory: OnceCell::new(),
+            rank: OnceCell::new(),
             peak: OnceCell::new(),
             growth: OnceCell::new(),
             serving: OnceCell::new(),
@@ -233,6 +237,10 @@ impl<'a> Facts<'a> {
 
     /// What the timeline of a step is made from.
     pub fn timeline(&self) -> timeline::Inputs<'_> {
+        self.step_of(self.rank())
+    }
+
+    fn step_of<'b>(&'b self, rank: Option<&'b timeline::Rank>) -> timeline::Inputs<'b> {
         timeline::Inputs {
             graph: self.graph(),
             run: self.run(),
@@ -244,6 +252,34 @@ impl<'a> Facts<'a> {
                 Some(_) => Kernels::Device,
                 None => Kernels::Traced,
             },
+            rank,
+        }
+    }
+
+    /// The rank of a parallel plan whose step the timeline follows: of the stages of a pipeline the
+    /// one that holds most. `None` where one device does everything alone.
+    pub fn rank(&self) -> Option<&timeline::Rank> {
+        self.ranks().0.as_ref()
+    }
+
+    /// The peaks of the stages of a pipeline; none where there is none.
+    pub fn stage_peaks(&self) -> &[Bytes] {
+        &self.ranks().1
+    }
+
+    fn ranks(&self) -> &(Option<timeline::Rank>, Vec<Bytes>) {
+        self.rank.get_or_init(|| {
+            let degrees = memory::Degrees::of(self.run(), self.batch().data_ranks);
+            timeline::Rank::worst(self.step_of(None), degrees)
+        })
+    }
+
+    /// By how much the peak may be off in each direction, where it depends on how a library handles
+    /// its buffers of communication.
+    pub fn doubt(&self) -> Bytes {
+        match self.rank() {
+            Some(rank) if !rank.is_exact() => self.peak().part(memory::MemoryKind::Communication),
+            _ => Bytes::ZERO,
         }
     }
 

@@ -1,7 +1,7 @@
 //! What PyTorch's allocator makes of a step: the timeline of its blocks, run through the simulated
 //! allocator.
 //!
-//! Parameters come first, then the buckets of `DistributedDataParallel` and a first step in which
+//! Parameters come first, then the buckets of `DistributedDataParallel`, and then a first step in which
 //! the optimizer makes its state, then a second one. Order and size of the blocks are the
 //! timeline's; what kernels take besides for a moment is not among them.
 //!
@@ -10,7 +10,7 @@
 use super::Facts;
 use super::allocator::{Config, Event, Fault, replay};
 use super::fit::needed;
-use super::memory::{Memory, MemoryKind, ddp_buckets};
+use super::memory::MemoryKind;
 use super::overhead::{Estimate, overheads};
 use super::timeline::{Allocation, Inputs, Moment, Phase, Recorder, run};
 use crate::device::Catalogue;
@@ -21,9 +21,8 @@ use crate::quantity::Bytes;
 pub struct Footprint {
     /// The tensors when they are most, as they are asked for.
     pub tensors: Bytes,
-    /// What the allocator makes of them; `None` where a plan cuts the model, whose parts have no
-    /// timeline.
-    pub reserved: Option<Reserved>,
+    /// What the allocator makes of them.
+    pub reserved: Reserved,
     /// What is estimated beside the tensors.
     pub estimates: Vec<Estimate>,
     /// All together, to be expected.
@@ -51,28 +50,24 @@ impl Footprint {
             })
         };
         let tensors = needed(facts);
-        let reserved = facts.memory().degrees.is_whole().then(|| {
-            let usable = device.map_or(Bytes(u64::MAX), |device| device.memory_usable());
-            Reserved::of(
-                facts.timeline(),
-                facts.memory(),
-                Config::of(&facts.run().allocator),
-                usable - outside(|estimate| estimate.bytes),
-                &estimates,
-            )
-        });
-        let held = match reserved {
-            Some(reserved) if reserved.enough => {
-                reserved.reserved + outside(|estimate| estimate.bytes)
-            }
-            _ => tensors + sum(&|estimate| estimate.bytes),
+        let usable = device.map_or(Bytes(u64::MAX), |device| device.memory_usable());
+        let reserved = Reserved::of(
+            facts.timeline(),
+            Config::of(&facts.run().allocator),
+            usable - outside(|estimate| estimate.bytes),
+            &estimates,
+        );
+        let held = match reserved.enough {
+            true => reserved.reserved + outside(|estimate| estimate.bytes),
+            false => tensors + sum(&|estimate| estimate.bytes),
         };
-        let room = sum(&|estimate| estimate.high - estimate.bytes);
+        let doubt = facts.doubt();
+        let room = sum(&|estimate| estimate.high - estimate.bytes) + doubt;
         Footprint {
             tensors,
             reserved,
             total: held,
-            low: (tensors + sum(&|estimate| estimate.low)).min(held),
+            low: (tensors - doubt + sum(&|estimate| estimate.low)).min(held),
             high: held + room,
             estimates,
         }
@@ -101,13 +96,12 @@ impl Reserved {
     /// live throughout. `O(blocks · log blocks)`.
     pub fn of(
         inputs: Inputs<'_>,
-        memory: &Memory,
         config: Config,
         capacity: Bytes,
         workspaces: &[Estimate],
     ) -> Reserved {
         let mut script = run(inputs, Script::default());
-        script.lasting(workspaces, memory, inputs);
+        script.lasting(workspaces);
         let Script { events, lasts, .. } = script;
         let is_lasting = |id: u32| lasts.get(id as usize).copied().unwrap_or(false);
         let outcome = replay(config, capacity.0, &events, is_lasting, 2);
@@ -142,24 +136,12 @@ struct Script {
 
 impl Script {
     /// Puts what lives throughout, and is no tensor of the model, before the step.
-    fn lasting(&mut self, workspaces: &[Estimate], memory: &Memory, inputs: Inputs<'_>) {
-        let mut sizes: Vec<u64> = workspaces
+    fn lasting(&mut self, workspaces: &[Estimate]) {
+        let sizes: Vec<u64> = workspaces
             .iter()
             .filter(|estimate| estimate.allocated)
             .map(|estimate| estimate.bytes.0)
             .collect();
-        if memory.part(MemoryKind::Buckets) > Bytes::ZERO {
-            let graph = inputs.graph;
-            let dtype = inputs.policy.accumulate.value;
-            let gradients: Vec<u64> = graph
-                .parameters
-                .iter()
-                .filter(|parameter| parameter.trainable)
-                .map(|parameter| dtype.bytes_for(graph.ty(parameter.tensor).shape.elements()))
-                .collect();
-            let cap = inputs.run.parallel.bucket_cap_mb.or(25);
-            sizes.extend(ddp_buckets(&gradients, cap.saturating_mul(1 << 20)));
-        }
         let before: Vec<Event> = sizes
             .into_iter()
             .filter(|&bytes| bytes > 0)
@@ -266,7 +248,7 @@ optimizer = "adamw"
     }
 
     fn reserved(text: &str) -> Reserved {
-        footprint(text).reserved.unwrap()
+        footprint(text).reserved
     }
 
     /// Guards the chain from what is asked for to what is taken: the peak of the timeline and two
@@ -275,7 +257,7 @@ optimizer = "adamw"
     fn what_is_reserved_holds_what_is_asked_for() {
         let (spec, model) = lowered(CNN);
         let facts = Facts::new(&spec, &model);
-        let (peak, reserved) = (facts.peak().bytes, facts.footprint().reserved.unwrap());
+        let (peak, reserved) = (facts.peak().bytes, facts.footprint().reserved);
         assert_eq!(reserved.requested, peak + Bytes(2 * 8_519_680));
         assert!(reserved.allocated >= reserved.requested);
         assert!(reserved.reserved >= reserved.allocated);
@@ -298,7 +280,7 @@ optimizer = "adamw"
         assert_eq!(Divisions([2; 16]).at(Bytes(1 << 30)), 2);
     }
 
-    /// Guards the bounds, and that a plan that cuts the model has no timeline.
+    /// Guards the bounds, of a plan that cuts the model as well.
     #[test]
     fn the_total_lies_between_its_bounds() {
         let whole = footprint(&format!("{CNN}[cluster]\ndevice = \"a100-80gb-sxm\"\n"));
@@ -308,10 +290,11 @@ optimizer = "adamw"
             .iter()
             .find(|e| e.name == "CUDA context")
             .unwrap();
-        let reserved = whole.reserved.unwrap();
-        assert_eq!(whole.total, reserved.reserved + context.bytes);
+        assert_eq!(whole.total, whole.reserved.reserved + context.bytes);
         let cut = format!("{CNN}[cluster]\ndevices_per_node = 2\n[parallel]\ntensor = 2\n");
-        assert_eq!(footprint(&cut).reserved, None);
+        let cut = footprint(&cut);
+        assert!(cut.reserved.enough);
+        assert!(cut.low <= cut.total && cut.total <= cut.high);
     }
 
     /// Guards a device that is too small: what is cached is given back, and then it is said.
@@ -321,13 +304,7 @@ optimizer = "adamw"
         let facts = Facts::new(&spec, &model);
         let of = |capacity: u64| {
             let config = Config::default();
-            Reserved::of(
-                facts.timeline(),
-                facts.memory(),
-                config,
-                Bytes(capacity),
-                &[],
-            )
+            Reserved::of(facts.timeline(), config, Bytes(capacity), &[])
         };
         assert!(of(u64::MAX).enough);
         assert!(!of(of(u64::MAX).allocated.0 / 2).enough);

@@ -42,10 +42,17 @@ pub struct LeverRow {
     pub change: String,
     /// What a device holds less.
     pub saves: Bytes,
+    /// The least that it holds less, and the most: buffers of communication and the place of the peak
+    /// are estimates.
+    pub saves_between: [Bytes; 2],
     /// What it holds then.
     pub after: Bytes,
     /// Arithmetic of a step that comes on top, as a share.
     pub arithmetic: f64,
+    /// What a device sends to others more over a step.
+    pub sends: Bytes,
+    /// What crosses the bus to the host and back more.
+    pub sends_host: Bytes,
     /// What else it costs; empty where nothing is known.
     pub costs: &'static str,
 }
@@ -114,6 +121,9 @@ pub(super) fn levers(facts: &Facts<'_>) -> Vec<LeverRow> {
     let row = |lever: &crate::facts::levers::Lever| LeverRow {
         change: lever.change.clone(),
         saves: lever.saves,
+        saves_between: [lever.least, lever.most],
+        sends: lever.sends.devices,
+        sends_host: lever.sends.host,
         after: lever.after,
         arithmetic: lever.arithmetic,
         costs: lever.costs,

@@ -26,8 +26,8 @@ pub struct MemoryPart {
     pub held: Bytes,
     /// What the device must have: the tensors and what is estimated beside them.
     pub total: Interval,
-    /// What the allocator reserves, where each device runs the whole model.
-    pub reserved: Option<ReservedPart>,
+    /// What the allocator reserves.
+    pub reserved: ReservedPart,
     /// What is estimated beside the tensors.
     pub estimates: Vec<EstimateRow>,
     /// What would bring it down, each change alone, the one that saves most first.
@@ -43,7 +43,7 @@ pub struct MemoryPart {
     pub saved_for_backward: SavedPart,
     /// The layers that keep most for the backward pass, the largest first.
     pub owners: Vec<OwnerRow>,
-    /// The moment of a step at which the most lives, on one device alone.
+    /// The moment of a step at which the most lives on the rank that holds most.
     pub peak: PeakPart,
     /// What lives after each call, if it is asked for.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -158,7 +158,7 @@ impl MemoryPart {
                 low: footprint.low,
                 high: footprint.high,
             },
-            reserved: footprint.reserved.as_ref().map(ReservedPart::from),
+            reserved: ReservedPart::from(&footprint.reserved),
             estimates: change::estimate_rows(&footprint.estimates),
             levers: change::levers(facts),
             largest: change::largest_sizes(facts, &footprint.estimates),

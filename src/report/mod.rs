@@ -17,7 +17,7 @@ pub use change::{EstimateRow, Interval, LargestRow, LeverRow, ReservedPart};
 pub use growth::{CurvePart, GrowthPart, LayerGrowthPart};
 pub use layers::{LayerRow, OutputType};
 pub use memory::{DevicePart, MemoryPart, MemoryRow, OwnerRow, RankPart, SavedPart};
-pub use peak::{PeakOwnerRow, PeakPart, PeakRow, PhaseRow, SampleRow};
+pub use peak::{PeakOwnerRow, PeakPart, PeakRow, PhaseRow, PlanPart, SampleRow};
 pub use serving::{CacheKind, CachePart, PassPart, ServingDevice, ServingPart, WeightPart};
 pub use step::{SpeedPart, StepPart};
 

@@ -4,6 +4,7 @@
 use rustc_hash::FxHashMap;
 use serde::Serialize;
 
+use super::change::Interval;
 use super::memory::OWNERS;
 use crate::facts::Facts;
 use crate::facts::memory::MemoryKind;
@@ -25,12 +26,53 @@ pub struct PeakPart {
     /// Whose kernels run: those of the `device` that is named, or, where none is, the `traced`
     /// ones, whose formulas PyTorch takes apart before a tracker.
     pub kernels: &'static str,
+    /// The plan of whose ranks it is one; none where one device does everything.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub plan: Option<PlanPart>,
     /// What it is made of.
     pub parts: Vec<PeakRow>,
     /// Who holds most of it, the largest first.
     pub owners: Vec<PeakOwnerRow>,
     /// The most in each phase.
     pub phases: Vec<PhaseRow>,
+}
+
+/// The plan of a rank.
+#[derive(Debug, Clone, Serialize)]
+pub struct PlanPart {
+    /// What divides the model, and among how many: `FSDP over 8, 2 stages (1f1b)`.
+    pub how: String,
+    /// The stage of a pipeline that holds most.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub stage: Option<u64>,
+    /// The peaks of all stages.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub stages: Vec<Bytes>,
+    /// Between which bounds the peak is, where it depends on how a library handles its buffers.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub bounds: Option<Interval>,
+}
+
+impl PlanPart {
+    fn of(facts: &Facts<'_>) -> Option<PlanPart> {
+        let rank = facts.rank()?;
+        let (bytes, doubt) = (facts.peak().bytes, facts.doubt());
+        let stages = facts.stage_peaks();
+        Some(PlanPart {
+            how: rank.describe(),
+            stage: (stages.len() > 1).then_some(rank.stage),
+            stages: if stages.len() > 1 {
+                stages.to_vec()
+            } else {
+                Vec::new()
+            },
+            bounds: (doubt > Bytes::ZERO).then(|| Interval {
+                bytes,
+                low: bytes - doubt,
+                high: bytes + doubt,
+            }),
+        })
+    }
 }
 
 /// A part of the peak.
@@ -138,6 +180,7 @@ impl PeakPart {
             op,
             phase: peak.moment.map_or("", |moment| moment.phase.name()),
             kernels: facts.timeline().kernels.name(),
+            plan: PlanPart::of(facts),
             parts: peak
                 .parts
                 .iter()

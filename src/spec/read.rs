@@ -145,6 +145,7 @@ impl Spec {
         offloaded_together(&run.train, reader);
         read_settings("cluster", root, &mut run.cluster, reader);
         read_settings("parallel", root, &mut run.parallel, reader);
+        offloaded_sharded(&run, reader);
         read_settings("baseline", root, &mut run.baseline, reader);
         read_settings("budget", root, &mut run.budget, reader);
         read_settings("data", root, &mut run.data, reader);
@@ -240,6 +241,35 @@ fn offloaded_together(train: &Train, reader: &mut Reader<'_>) {
             });
         });
     }
+}
+
+/// Faults parameters on the host that nothing gathers layer by layer, or whose optimizer lies on the
+/// device.
+fn offloaded_sharded(run: &Run, reader: &mut Reader<'_>) {
+    let Some((offload, span)) = run.train.offload.get().zip(run.train.offload.span) else {
+        return;
+    };
+    if !offload.contains(&Offload::Parameters) {
+        return;
+    }
+    let (message, help) = match run.parallel.gathers() {
+        false => (
+            "parameters are offloaded, but none are gathered before they are used",
+            "set `[parallel] fsdp`, or `zero = 3` over several replicas",
+        ),
+        true if !offload.contains(&Offload::Optimizer) => (
+            "parameters are offloaded, but the optimizer that updates them is not",
+            "write `offload = [\"optimizer\", \"parameters\"]`",
+        ),
+        true => return,
+    };
+    reader.within("train", |reader| {
+        reader.within("offload", |reader| {
+            reader
+                .report(names::INVALID_VALUE, span, message)
+                .help(help);
+        });
+    });
 }
 
 fn read_settings<T: Read>(key: &str, root: TableRef<'_>, into: &mut T, reader: &mut Reader<'_>) {

@@ -139,6 +139,7 @@ pub fn verify(
         storages: &storages,
         // What a run writes over is not told apart here from what it makes.
         kernels: Kernels::Device,
+        rank: None,
         ..facts.timeline()
     };
     whole.memory(&mut result, &saved, inputs);

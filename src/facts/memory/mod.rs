@@ -4,7 +4,8 @@
 //! Exact for one device: parameters, buffers, gradients, optimizer state, inputs, and what
 //! autograd keeps of the forward pass. An estimate over several: see [`Degrees`], [`Split`],
 //! [`Stages`] and [`Experts`] for how parts are divided. Where ranks of a pipeline hold different
-//! amounts, the figures are those of the rank that holds most. Not in the sum, see [`LEFT_OUT`].
+//! amounts, the figures are those of the rank that holds most. Not in the sum, see [`LEFT_OUT`]; how
+//! all of it lives over a step of a rank is for `facts/timeline`.
 
 mod forward;
 mod optimizer;
@@ -22,7 +23,8 @@ pub use forward::{ForwardPeak, forward_peak};
 pub use optimizer::{state_bytes, state_name};
 pub use plan::{Degrees, Experts, Split};
 pub use saved::{Kept, KeptKind, Recomputed, Saved};
-pub use shards::ddp_buckets;
+pub use shards::{REDUCE_BUCKET, ddp_buckets};
+pub(super) use shards::{bucket_cap, reduce_bucket};
 pub use stages::{Held, Stages, repeated, stage_work};
 
 use crate::facts::precision::Policy;

@@ -6,6 +6,7 @@ use super::stages::repeated;
 use super::sum::Sum;
 use rustc_hash::FxHashSet;
 
+use crate::facts::precision::Policy;
 use crate::graph::{Graph, LayerId, Parameter};
 use crate::spec::run::Run;
 
@@ -13,6 +14,9 @@ use crate::spec::run::Run;
 const FIRST_BUCKET: u64 = 1 << 20;
 /// MiB of the other ones, unless set.
 const BUCKET_MIB: u64 = 25;
+
+/// Elements of a bucket of DeepSpeed, unless set.
+pub const REDUCE_BUCKET: u64 = 500_000_000;
 
 /// The buckets into which `DistributedDataParallel` puts gradients of those sizes, given in the
 /// order of the parameters: from the last one on, each bucket is closed by the gradient with which
@@ -35,11 +39,20 @@ pub fn ddp_buckets(gradients: &[u64], cap: u64) -> Vec<u64> {
 }
 
 /// The limit of a bucket that a run sets, in bytes.
-pub(super) fn bucket_cap(run: &Run) -> u64 {
+pub(in crate::facts) fn bucket_cap(run: &Run) -> u64 {
     run.parallel
         .bucket_cap_mb
         .or(BUCKET_MIB)
         .saturating_mul(1 << 20)
+}
+
+/// Bytes of a bucket in which ZeRO reduces gradients, and how many there are: two where stages 1 and
+/// 2 reduce while the backward pass runs. Stage 3 has one.
+pub(in crate::facts) fn reduce_bucket(run: &Run, policy: &Policy, stage: u64) -> (u64, u64) {
+    let elements = run.parallel.reduce_bucket_size.or(REDUCE_BUCKET);
+    let twice = stage < 3 && run.parallel.overlap_comm.or(false);
+    let bytes = policy.reduce.value.bytes_for(elements);
+    (bytes, if twice { 2 } else { 1 })
 }
 
 /// What is whole for a while where parameters are sharded.
@@ -143,19 +156,12 @@ impl Sum<'_> {
         let (run, policy, degrees) = (self.run, self.policy, &self.degrees);
         let mut buffers = Vec::new();
         if self.graph.training && degrees.zero > 0 && degrees.data > 1 {
-            if let Some(elements) = run.parallel.reduce_bucket_size.get() {
-                let overlap = run.parallel.overlap_comm.or(degrees.zero == 3);
-                let count = if overlap { 2 } else { 1 };
-                let bytes = policy
-                    .reduce
-                    .value
-                    .bytes_for(elements)
-                    .saturating_mul(count);
-                buffers.push((
-                    bytes,
-                    format!("{count} × {elements} gradients in reduction"),
-                ));
-            }
+            let (bytes, count) = reduce_bucket(run, policy, degrees.zero);
+            let elements = run.parallel.reduce_bucket_size.or(REDUCE_BUCKET);
+            buffers.push((
+                bytes.saturating_mul(count),
+                format!("{count} × {elements} gradients in reduction"),
+            ));
             if let Some(elements) = run.parallel.allgather_bucket_size.get() {
                 let bytes = policy.params.value.bytes_for(elements);
                 buffers.push((bytes, format!("{elements} parameters being gathered")));

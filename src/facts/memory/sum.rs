@@ -136,11 +136,18 @@ impl<'a> Sum<'a> {
         }
     }
 
+    /// The type of the master copy, where it is kept in place of the parameters.
+    fn master_in_place(&self) -> Option<Dtype> {
+        let master = self.policy.master.value;
+        master.filter(|_| self.degrees.shards_rows() && self.graph.training)
+    }
+
     /// Bytes of the gradient of a parameter; nothing of one that is not trained.
     pub fn gradient_bytes(&self, parameter: &Parameter) -> u64 {
+        let accumulated = self.policy.accumulate.value;
         match parameter.trainable {
             true => self
-                .dtype(parameter, self.policy.accumulate.value)
+                .dtype(parameter, self.master_in_place().unwrap_or(accumulated))
                 .bytes_for(self.elements(parameter)),
             false => 0,
         }
@@ -170,12 +177,17 @@ impl<'a> Sum<'a> {
     fn states(&self, numbers: &[u32], memory: &mut Memory) {
         let (policy, degrees) = (self.policy, &self.degrees);
         let shards = degrees.shards(3);
-        memory.add(
+        // FSDP2 keeps the master copy in place of the parameters.
+        let kept = self.master_in_place().unwrap_or(policy.params.value);
+        memory.place(
+            shards > 1 && self.run.train.offloads(Offload::Parameters),
             MemoryKind::Parameters,
-            self.over_parameters(numbers, shards, |p| {
-                if p.buffer { 0 } else { self.own_bytes(p) }
+            self.over_parameters(numbers, shards, |p| match (p.buffer, p.trainable) {
+                (true, _) => 0,
+                (false, true) => self.dtype(p, kept).bytes_for(self.elements(p)),
+                (false, false) => self.own_bytes(p),
             }),
-            self.divided(shards, policy.params.value.name()),
+            self.divided(shards, kept.name()),
         );
         let buffers =
             self.over_parameters(numbers, 1, |p| if p.buffer { self.own_bytes(p) } else { 0 });
@@ -203,7 +215,7 @@ impl<'a> Sum<'a> {
         let state = degrees.shards(1);
         let train = &self.run.train;
         let on_host = train.offloads(Offload::Optimizer);
-        if let Some(master) = policy.master.value {
+        if let Some(master) = policy.master.value.filter(|_| !degrees.shards_rows()) {
             memory.place(
                 on_host,
                 MemoryKind::Master,
@@ -212,7 +224,10 @@ impl<'a> Sum<'a> {
             );
         }
         let shards = degrees.shards(2);
-        let name = policy.accumulate.value.name();
+        let name = self
+            .master_in_place()
+            .unwrap_or(policy.accumulate.value)
+            .name();
         let gradients = self.over_parameters(numbers, shards, |p| self.gradient_bytes(p));
         let offloaded = train.offloads(Offload::Gradients);
         let how = self.divided(shards, name);

@@ -1,6 +1,8 @@
 //! The backward pass: gradients, sums of gradients where a tensor is used several times, and what
 //! kernels need besides.
 
+use std::ops::Range;
+
 use smallvec::SmallVec;
 
 use super::heap::{Handle, Phase, Recorder};
@@ -19,36 +21,41 @@ struct Made {
 }
 
 impl<R: Recorder> Step<'_, R> {
-    /// All calls in reverse order.
-    pub(super) fn backward_pass(&mut self) {
+    /// The calls of a range in reverse order.
+    pub(super) fn backward_pass(&mut self, calls: Range<u32>) {
         self.at(Phase::Backward, None);
-        self.count_uses();
-        self.seed();
-        let mut region = self.regions.len();
-        for at in (0..self.held.len() as u32).rev() {
-            if let Some(previous) = region.checked_sub(1) {
-                let range = self.of.graph.layer_nodes(self.regions[previous]);
-                if at + 1 == range.end {
-                    region = previous;
-                    if range.clone().any(|at| self.has_gradient(NodeId(at))) {
-                        self.recompute(range);
-                    }
-                }
+        self.count_uses(&calls);
+        self.seed(&calls);
+        self.start_zero_backward();
+        self.start_units_backward();
+        let mut regions = self.regions_in(&calls);
+        for at in calls.clone().rev() {
+            self.at(Phase::Backward, Some(NodeId(at)));
+            self.enter_units_backward(at);
+            if let Some(range) = regions.pop_if(|range| range.end == at + 1)
+                && range.clone().any(|at| self.has_gradient(NodeId(at)))
+            {
+                self.recompute(range);
             }
             let id = NodeId(at);
+            self.at(Phase::Backward, Some(id));
+            self.fetch(id, true);
             if self.runs(id) {
-                self.at(Phase::Backward, Some(id));
                 self.node(id);
             }
+            self.let_fetched_go(id, true);
+            self.leave_units_backward(at);
         }
         self.at(Phase::Backward, None);
         // What no gradient reached goes with the graph.
-        for at in 0..self.held.len() {
-            self.let_go(NodeId(at as u32));
+        for at in calls {
+            self.let_go(NodeId(at));
         }
         for (_, pending) in std::mem::take(&mut self.pending) {
             self.heap.release(pending.handle);
         }
+        self.end_units_backward();
+        self.end_zero_backward();
         for handle in std::mem::take(&mut self.seeds) {
             self.heap.release(handle);
         }
@@ -84,10 +91,10 @@ impl<R: Recorder> Step<'_, R> {
         roots
     }
 
-    fn count_uses(&mut self) {
+    fn count_uses(&mut self, calls: &Range<u32>) {
         let graph = self.of.graph;
         self.uses.fill(0);
-        for id in graph.node_ids() {
+        for id in calls.clone().map(NodeId) {
             if !self.runs(id) {
                 continue;
             }
@@ -100,10 +107,16 @@ impl<R: Recorder> Step<'_, R> {
     }
 
     /// The gradients to begin with.
-    fn seed(&mut self) {
+    fn seed(&mut self, calls: &Range<u32>) {
         let graph = self.of.graph;
         for id in self.begins.clone() {
-            let bytes = self.of.dtypes.bytes(graph, id);
+            if !graph
+                .producer(id)
+                .is_none_or(|made| calls.contains(&made.0))
+            {
+                continue;
+            }
+            let bytes = self.share(id, self.of.dtypes.bytes(graph, id));
             let handle = self.heap.allocate(bytes, MemoryKind::Temporaries);
             let strides = contiguous_strides(graph.ty(id).shape.sizes());
             // `backward` holds what it begins with to its end.
@@ -125,7 +138,11 @@ impl<R: Recorder> Step<'_, R> {
             node.outputs().map(|id| self.pending.remove(&id)).collect();
         if outputs.iter().any(Option::is_some) {
             self.fetch_back(id);
+            let exchanged = self.exchange(id, true);
             let made = self.run_backwards(id, node, outputs);
+            exchanged
+                .into_iter()
+                .for_each(|handle| self.heap.release(handle));
             self.let_go(id);
             for one in made {
                 self.hand_on(node, one);
@@ -167,6 +184,7 @@ impl<R: Recorder> Step<'_, R> {
         for part in steps {
             match part {
                 Part::Scratch(bytes) => {
+                    let bytes = self.share_of_node(id, bytes);
                     scratch.push(self.heap.allocate(bytes, MemoryKind::Temporaries));
                 }
                 Part::Drop(first, count) => {
@@ -180,6 +198,7 @@ impl<R: Recorder> Step<'_, R> {
                     let tensor = node.arguments[position];
                     let dtype = dtypes.operand(graph, node, position);
                     let bytes = dtype.bytes_for(graph.ty(tensor).shape.elements());
+                    let bytes = self.share(tensor, bytes);
                     let handle = self.heap.allocate(bytes, self.kind_of_gradient(tensor));
                     made.push(Made {
                         position,
@@ -198,6 +217,7 @@ impl<R: Recorder> Step<'_, R> {
                     }
                 }
                 Part::Node(bytes) => {
+                    let bytes = self.share_of_node(id, bytes);
                     let next = self.heap.allocate(bytes, MemoryKind::Temporaries);
                     self.end_node(&mut scratch, &mut handed);
                     handed.push(Some(next));
@@ -246,7 +266,7 @@ impl<R: Recorder> Step<'_, R> {
         let tensor = node.arguments[made.position];
         let mut handle = made.handle;
         if dtypes.is_cast(graph, node, made.position) {
-            let bytes = dtypes.bytes(graph, tensor);
+            let bytes = self.share(tensor, dtypes.bytes(graph, tensor));
             let cast = self.heap.allocate(bytes, self.kind_of_gradient(tensor));
             self.heap.release(handle);
             handle = cast;
@@ -263,7 +283,7 @@ impl<R: Recorder> Step<'_, R> {
     }
 
     /// Stores a gradient, or adds it to the one that is there.
-    fn arrive(&mut self, tensor: TensorId, new: Pending) {
+    pub(super) fn arrive(&mut self, tensor: TensorId, new: Pending) {
         let Some(old) = self.pending.remove(&tensor) else {
             self.pending.insert(tensor, new);
             return;
@@ -287,7 +307,7 @@ impl<R: Recorder> Step<'_, R> {
             self.heap.release(new);
             return old;
         }
-        let bytes = self.of.dtypes.bytes(self.of.graph, tensor);
+        let bytes = self.share(tensor, self.of.dtypes.bytes(self.of.graph, tensor));
         let sum = self.heap.allocate(bytes, kind);
         self.heap.release(old);
         self.heap.release(new);
@@ -302,10 +322,28 @@ impl<R: Recorder> Step<'_, R> {
             return;
         }
         if let Some(handle) = self.incoming[number].take() {
+            let bucket = self.bucket(number);
             match self.gradients[number] {
+                _ if self.is_fsdp() => self.gathering.gradients[number] = Some(handle),
                 _ if self.of.run.train.offloads(Offload::Gradients) => self.heap.release(handle),
+                _ if self.zero().is_some() => {
+                    if let Some(handle) = self.partitioned(number, handle) {
+                        match self.gradients[number] {
+                            Some(_) => self.heap.release(handle),
+                            None => self.gradients[number] = Some(handle),
+                        }
+                    }
+                }
                 Some(_) => self.heap.release(handle),
-                None => self.gradients[number] = Some(handle),
+                None => {
+                    self.gradients[number] = Some(match bucket {
+                        Some(bucket) => {
+                            self.heap.release(handle);
+                            self.heap.retain(bucket)
+                        }
+                        None => handle,
+                    });
+                }
             }
         }
     }

@@ -26,23 +26,37 @@ enum Keeping {
 }
 
 impl<R: Recorder> Step<'_, R> {
-    /// All calls in order. Of a recomputed layer only what it reads from outside is kept.
-    pub(super) fn forward_pass(&mut self) {
+    /// The calls of a range in order. Of a recomputed layer only what it reads from outside is kept.
+    pub(super) fn forward_pass(&mut self, calls: Range<u32>) {
         let graph = self.of.graph;
         let keeping = match graph.training {
             true => Keeping::All,
             false => Keeping::Nothing,
         };
-        let mut at = 0;
-        for number in 0..self.regions.len() {
-            let region = graph.layer_nodes(self.regions[number]);
+        self.send_buffers();
+        self.start_units();
+        let mut at = calls.start;
+        for region in self.regions_in(&calls) {
             self.forward(at..region.start, Phase::Forward, keeping);
             self.keep_inputs(&region);
             self.forward(region.clone(), Phase::Forward, Keeping::Nothing);
             at = region.end;
         }
-        self.forward(at..graph.dag.node_count() as u32, Phase::Forward, keeping);
+        self.forward(at..calls.end, Phase::Forward, keeping);
+        self.end_units();
+        if !graph.training {
+            self.release_all();
+        }
         self.end_casts();
+    }
+
+    /// The recomputed layers that lie within a range of calls, in order.
+    pub(super) fn regions_in(&self, calls: &Range<u32>) -> Vec<Range<u32>> {
+        let regions = self.regions.iter();
+        regions
+            .map(|&layer| self.of.graph.layer_nodes(layer))
+            .filter(|region| region.start >= calls.start && region.end <= calls.end)
+            .collect()
     }
 
     /// The calls of a recomputed layer once more, now with what autograd keeps. An output of the
@@ -95,10 +109,21 @@ impl<R: Recorder> Step<'_, R> {
     fn forward(&mut self, range: Range<u32>, phase: Phase, keeping: Keeping) -> Vec<Handle> {
         let mut open = Vec::new();
         for id in range.clone().map(NodeId) {
+            self.at(phase, Some(id));
+            match phase {
+                Phase::Forward => {
+                    self.enter_units(id);
+                    self.fetch(id, false);
+                }
+                _ => self.fetch_again(id),
+            }
             if self.runs(id) {
-                self.at(phase, Some(id));
                 self.call(id, keeping);
                 self.end_of_uses(id, &range, phase, &mut open);
+            }
+            if phase == Phase::Forward {
+                self.leave_units(id);
+                self.let_fetched_go(id, false);
             }
         }
         open
@@ -115,6 +140,7 @@ impl<R: Recorder> Step<'_, R> {
             (node.op.saved)(call, &mut asked);
             (node.op.temporaries)(call, self.of.kernels)
         });
+        let exchanged = self.exchange(id, false);
         let mut casts: SmallVec<[(usize, Handle); 2]> = SmallVec::new();
         for position in 0..node.arguments.len() {
             if dtypes.is_cast(graph, node, position) {
@@ -124,21 +150,25 @@ impl<R: Recorder> Step<'_, R> {
         }
         for output in node.outputs() {
             if self.of.storages.root(output) == output {
-                let bytes = dtypes.bytes(graph, output);
+                let bytes = self.share(output, dtypes.bytes(graph, output));
                 let handle = self.heap.allocate(bytes, MemoryKind::Activations);
                 self.storages[output.0 as usize] = Some(handle);
             }
         }
         let mut held: Vec<Held> = Vec::new();
         for &(name, elements, dtype) in &asked.extra {
-            let bytes = dtype.bytes_for(elements);
+            let bytes = self.share_of_node(id, dtype.bytes_for(elements));
             let handle = self.heap.allocate(bytes, MemoryKind::Activations);
             held.push(Held { handle, name });
         }
         if besides > 0 {
-            let handle = self.heap.allocate(besides, MemoryKind::Temporaries);
+            let bytes = self.share_of_node(id, besides);
+            let handle = self.heap.allocate(bytes, MemoryKind::Temporaries);
             self.heap.release(handle);
         }
+        exchanged
+            .into_iter()
+            .for_each(|handle| self.heap.release(handle));
         if keeping == Keeping::Nothing || !has_gradient {
             held.drain(..)
                 .for_each(|held| self.heap.release(held.handle));
@@ -203,6 +233,7 @@ impl<R: Recorder> Step<'_, R> {
         let tensor = node.arguments[position];
         let dtype = dtypes.operand(graph, node, position);
         let bytes = dtype.bytes_for(graph.ty(tensor).shape.elements());
+        let bytes = self.share(tensor, bytes);
         let cached = match self.parameter(tensor) {
             Some(number)
                 if graph.tensor(tensor).requires_grad

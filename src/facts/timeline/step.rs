@@ -2,9 +2,12 @@
 
 use std::collections::BTreeMap;
 
+use super::fsdp::{Gathering, sharded_dtype};
 use super::heap::{Handle, Heap, Moment, Phase, Recorder};
+use super::rank::{Rank, dtype_of};
 use super::reach::{begins, reached, regions};
 use super::update::Update;
+use super::zero::Fetched;
 use crate::facts::liveness::Liveness;
 use crate::facts::memory::{MemoryKind, state_bytes};
 use crate::facts::precision::{NodeDtypes, Policy};
@@ -13,7 +16,7 @@ use crate::graph::{Graph, LayerId, NodeId, TensorId, TensorKind};
 use crate::ops::gradient::Kernels;
 use crate::ops::layout::Strides;
 use crate::spec::run::{Offload, Run};
-use crate::tensor::Dtype;
+use crate::tensor::{Dtype, Shape};
 
 /// What a step is made of.
 #[derive(Clone, Copy)]
@@ -32,6 +35,9 @@ pub struct Inputs<'a> {
     pub storages: &'a Storages,
     /// Whose kernels run.
     pub kernels: Kernels,
+    /// The rank of a parallel plan whose step it is; one that does everything alone where there is
+    /// none.
+    pub rank: Option<&'a Rank>,
 }
 
 /// A storage that autograd keeps for a node.
@@ -81,6 +87,12 @@ pub(super) struct Step<'a, R> {
     reached: Vec<bool>,
     /// The gradients that the backward pass began with.
     pub seeds: Vec<Handle>,
+    /// The buckets of gradients.
+    pub buckets: Vec<Handle>,
+    /// What is gathered of a sharded model.
+    pub gathering: Gathering,
+    /// What is gathered of a partitioned model.
+    pub fetched: Fetched,
     lasting: Vec<Handle>,
 }
 
@@ -93,25 +105,26 @@ pub(super) struct Step<'a, R> {
 pub fn run<R: Recorder>(of: Inputs<'_>, recorder: R) -> R {
     let mut step = Step::new(of, recorder);
     step.start();
-    if of.graph.training {
+    let all = 0..of.graph.dag.node_count() as u32;
+    if step.run_stage() {
+        step.finish();
+    } else if of.graph.training {
         let micro_batches = of.run.train.grad_accumulation.or(1).clamp(1, 2);
         for _ in 0..micro_batches {
             // A variable keeps the last outputs until the next ones are there.
             let last = step.take_outputs();
-            step.forward_pass();
+            step.forward_pass(all.clone());
             last.into_iter()
                 .for_each(|handle| step.heap.release(handle));
-            step.backward_pass();
+            step.backward_pass(all.clone());
         }
-        step.clip();
-        step.optimizer();
-        step.zero_grad();
-        step.release_outputs();
+        step.finish();
     } else {
-        step.forward_pass();
+        step.forward_pass(all);
         step.release_outputs();
     }
-    debug_assert_eq!(step.heap.living(), step.lasting.len(), "something leaks");
+    let lasting = step.lasting.len() + step.buckets.len();
+    debug_assert_eq!(step.heap.living(), lasting, "something leaks");
     step.heap.recorder
 }
 
@@ -148,6 +161,9 @@ impl<'a, R: Recorder> Step<'a, R> {
             reached: reached(graph, &begins),
             begins,
             seeds: Vec::new(),
+            buckets: Vec::new(),
+            gathering: Gathering::default(),
+            fetched: Fetched::default(),
             lasting: Vec::new(),
         }
     }
@@ -178,6 +194,14 @@ impl<'a, R: Recorder> Step<'a, R> {
         }
     }
 
+    /// The optimizer's step, and what follows it.
+    fn finish(&mut self) {
+        self.clip();
+        self.optimizer();
+        self.zero_grad();
+        self.release_outputs();
+    }
+
     /// What is there before the step and stays.
     fn start(&mut self) {
         let Inputs {
@@ -188,21 +212,29 @@ impl<'a, R: Recorder> Step<'a, R> {
         // keep: both are to be laid out alike.
         for number in graph.parameters_by_use() {
             let parameter = &graph.parameters[number];
+            if !self.has_parameter(number) {
+                continue;
+            }
             self.heap.now.parameter = Some(number as u32);
-            let ty = graph.ty(parameter.tensor);
             let kind = match parameter.buffer {
                 true => MemoryKind::Buffers,
                 false => MemoryKind::Parameters,
             };
-            let handle = self.heap.allocate(ty.bytes(), kind);
+            let (kept, state) = self.kept(number);
+            let gathered = !parameter.buffer && (self.is_fsdp() || self.trace().is_some());
+            let on_host = gathered && run.train.offloads(Offload::Parameters);
+            let kept = if on_host { 0 } else { kept };
+            let handle = self.heap.allocate(kept, kind);
             self.storages[parameter.tensor.0 as usize] = Some(handle);
             self.lasting.push(handle);
             if !graph.training || !parameter.trainable || run.train.offloads(Offload::Optimizer) {
                 continue;
             }
-            let elements = ty.shape.elements();
+            let elements = state.elements();
+            // FSDP2 keeps the master copy in place of the parameter.
+            let master = policy.master.value.filter(|_| !self.is_fsdp());
             for (kind, dtype) in [
-                (MemoryKind::Master, policy.master.value),
+                (MemoryKind::Master, master),
                 (MemoryKind::Average, policy.ema.value),
             ] {
                 if let Some(dtype) = dtype {
@@ -210,15 +242,12 @@ impl<'a, R: Recorder> Step<'a, R> {
                     self.lasting.push(handle);
                 }
             }
-            let dtype = match policy.optimizer.value == policy.params.value {
-                true => ty.dtype,
-                false => policy.optimizer.value,
-            };
+            let dtype = dtype_of(graph, policy, number, policy.optimizer.value);
             // What has no gradient has no state, either: both are made by the first update.
             if !with_gradient[number] {
                 continue;
             }
-            let bytes = state_bytes(&run.train.optimizer, &ty.shape, dtype);
+            let bytes = state_bytes(&run.train.optimizer, &state, dtype);
             if bytes > 0 {
                 let handle = self.heap.allocate(bytes, MemoryKind::Optimizer);
                 self.lasting.push(handle);
@@ -226,11 +255,56 @@ impl<'a, R: Recorder> Step<'a, R> {
         }
         self.heap.now.parameter = None;
         for &(_, tensor) in &graph.inputs {
-            let bytes = graph.ty(tensor).bytes();
+            if !self.has_input(tensor) {
+                continue;
+            }
+            let bytes = self.share(tensor, graph.ty(tensor).bytes());
             let handle = self.heap.allocate(bytes, MemoryKind::Inputs);
             self.storages[tensor.0 as usize] = Some(handle);
             self.lasting.push(handle);
         }
+        self.make_buckets();
+        self.start_zero();
+    }
+
+    pub(super) fn is_fsdp(&self) -> bool {
+        self.of.rank.is_some_and(|rank| rank.units.is_some())
+    }
+
+    /// Bytes that are kept of a parameter or buffer throughout, and the shape of which the optimizer
+    /// keeps its state.
+    fn kept(&self, number: usize) -> (u64, Shape) {
+        let (graph, policy) = (self.of.graph, self.of.policy);
+        let parameter = &graph.parameters[number];
+        let ty = graph.ty(parameter.tensor);
+        match self.of.rank {
+            None => (ty.bytes(), ty.shape.clone()),
+            Some(rank) if parameter.buffer => {
+                let shape = rank.local(graph, number);
+                (ty.dtype.bytes_for(shape.elements()), shape)
+            }
+            Some(rank) => {
+                let dtype = match self.is_fsdp() {
+                    true => sharded_dtype(graph, policy, parameter),
+                    false => ty.dtype,
+                };
+                let shard = rank.shard(graph, number, 3);
+                let bytes = dtype.bytes_for(shard.elements());
+                (bytes, rank.shard(graph, number, 1))
+            }
+        }
+    }
+
+    /// What of a tensor of that many bytes lies on the rank.
+    pub(super) fn share(&self, tensor: TensorId, bytes: u64) -> u64 {
+        self.of
+            .rank
+            .map_or(bytes, |rank| rank.tensor(tensor, bytes))
+    }
+
+    /// What the rank needs of that which a call makes beside its outputs.
+    pub(super) fn share_of_node(&self, id: NodeId, bytes: u64) -> u64 {
+        self.of.rank.map_or(bytes, |rank| rank.node(id, bytes))
     }
 
     /// Which parameters a call uses that the loss hands a gradient.
@@ -277,6 +351,7 @@ impl<'a, R: Recorder> Step<'a, R> {
         }
         let (graph, policy) = (self.of.graph, self.of.policy);
         let update = Update::of(&self.of.run.train.optimizer);
+        let copied = self.master_gradients();
         let mut early: Vec<Handle> = Vec::new();
         let mut late: Vec<Handle> = Vec::new();
         for number in graph.listed_parameters() {
@@ -287,7 +362,7 @@ impl<'a, R: Recorder> Step<'a, R> {
             self.heap.now.parameter = Some(number as u32);
             let ty = graph.ty(parameter.tensor);
             let dtype: Dtype = policy.master.value.unwrap_or(ty.dtype);
-            let bytes = dtype.bytes_for(ty.shape.elements());
+            let bytes = dtype.bytes_for(self.kept(number).1.elements());
             let make = |heap: &mut Heap<R>, count: u64| -> Vec<Handle> {
                 (0..count)
                     .map(|_| heap.allocate(bytes, MemoryKind::Temporaries))
@@ -304,7 +379,7 @@ impl<'a, R: Recorder> Step<'a, R> {
             late = made.split_off(made.len() - (update.left as usize).min(made.len()));
             made.drain(..).for_each(|handle| self.heap.release(handle));
         }
-        for handle in early.into_iter().chain(late) {
+        for handle in early.into_iter().chain(late).chain(copied) {
             self.heap.release(handle);
         }
         self.heap.now.parameter = None;

@@ -1,6 +1,6 @@
 //! What the formats for people say of estimates, levers and largest sizes: lines of cells.
 
-use crate::quantity::group;
+use crate::quantity::{Bytes, group};
 use crate::report::{EstimateRow, Interval, LargestRow, LeverRow, MemoryPart};
 
 /// What is estimated beside the tensors, and the sum with them: name, amount, from, to, how.
@@ -16,25 +16,22 @@ pub(super) fn estimate_lines(memory: &MemoryPart) -> Vec<[String; 5]> {
     };
     let of = |row: &EstimateRow| line(row.name, &row.amount, row.how.clone());
     let mut lines: Vec<[String; 5]> = Vec::new();
-    if let Some(reserved) = &memory.reserved {
-        lines.push([
-            "reserved for tensors".to_owned(),
-            reserved.bytes.to_string(),
-            reserved.requested.to_string(),
-            String::new(),
-            format!(
-                "by PyTorch's allocator, in blocks of {}, workspaces of products among them; {} \
-                 lies idle",
-                reserved.allocated, reserved.fragmentation
-            ),
-        ]);
-    }
+    let reserved = &memory.reserved;
+    lines.push([
+        "reserved for tensors".to_owned(),
+        reserved.bytes.to_string(),
+        reserved.requested.to_string(),
+        String::new(),
+        format!(
+            "by PyTorch's allocator, in blocks of {}, workspaces of products among them; {} \
+             lies idle",
+            reserved.allocated, reserved.fragmentation
+        ),
+    ]);
     let estimates = memory.estimates.iter();
     // Those that the allocator holds are among what it reserves, but for what they may take more.
     lines.extend(estimates.map(of));
-    if !lines.is_empty() {
-        lines.push(line("all together", &memory.total, String::new()));
-    }
+    lines.push(line("all together", &memory.total, String::new()));
     lines
 }
 
@@ -45,12 +42,23 @@ pub(super) fn lever_lines(memory: &MemoryPart) -> Vec<[String; 4]> {
         if lever.arithmetic.abs() >= 0.005 {
             costs.push(format!("{:+.0} % FLOPs", 100.0 * lever.arithmetic));
         }
+        for (bytes, what) in [(lever.sends, "sent"), (lever.sends_host, "over the bus")] {
+            if bytes > Bytes::ZERO {
+                costs.push(format!("+{bytes} {what} a step"));
+            }
+        }
         if !lever.costs.is_empty() {
             costs.push(lever.costs.to_owned());
         }
+        let [least, most] = lever.saves_between;
+        let (least, most) = (least.to_string(), most.to_string());
+        let saves = match least == most {
+            true => format!("−{}", lever.saves),
+            false => format!("−{} ({least} to {most})", lever.saves),
+        };
         [
             lever.change.replace('`', ""),
-            format!("−{}", lever.saves),
+            saves,
             lever.after.to_string(),
             costs.join(", "),
         ]

@@ -1,16 +1,15 @@
 //! What the formats for people say of the peak of a step and of its timeline: lines of cells.
 
 use crate::quantity::Bytes;
-use crate::report::MemoryPart;
+use crate::report::{MemoryPart, PlanPart};
 
-/// What the table of the peak is about. Where a plan cuts the model, it is about one device that
-/// runs all of it.
+/// What the table of the peak is about.
 pub(super) fn peak_header(memory: &MemoryPart) -> &'static str {
-    match (memory.training, memory.reserved.is_some()) {
-        (true, true) => "at the peak of a step",
-        (true, false) => "at the peak of a step, undivided",
-        (false, true) => "at the peak of a forward pass",
-        (false, false) => "at the peak of a forward pass, undivided",
+    match (memory.training, memory.peak.plan.is_some()) {
+        (true, false) => "at the peak of a step",
+        (true, true) => "at the peak of a rank's step",
+        (false, false) => "at the peak of a forward pass",
+        (false, true) => "at the peak of a rank's forward pass",
     }
 }
 
@@ -33,6 +32,35 @@ pub(super) fn peak_lines(memory: &MemoryPart) -> Vec<[String; 4]> {
     lines
 }
 
+/// Whose step it is, in a sentence, and between which bounds its peak is.
+fn plan_line(plan: &PlanPart) -> String {
+    /// Ranks that are listed one by one.
+    const LISTED: usize = 8;
+    let mut text = format!("It is the step of a rank: {}.", plan.how);
+    if let Some(stage) = plan.stage {
+        let mut peaks: Vec<String> = plan.stages.iter().map(ToString::to_string).collect();
+        if peaks.len() > LISTED {
+            let last = peaks.pop();
+            peaks.truncate(LISTED - 1);
+            peaks.push("…".to_owned());
+            peaks.extend(last);
+        }
+        text += &format!(
+            " Stage {stage} holds most; the stages reach {}.",
+            peaks.join(", ")
+        );
+    }
+    if let Some(bounds) = &plan.bounds
+        && bounds.low.to_string() != bounds.high.to_string()
+    {
+        text += &format!(
+            " How buffers of communication live is estimated: {} to {}.",
+            bounds.low, bounds.high
+        );
+    }
+    text
+}
+
 /// When the peak is, in a sentence.
 pub(super) fn peak_line(memory: &MemoryPart) -> String {
     let peak = &memory.peak;
@@ -52,8 +80,12 @@ pub(super) fn peak_line(memory: &MemoryPart) -> String {
         }
         _ => "",
     };
+    let plan = match &peak.plan {
+        Some(plan) => format!(" {}", plan_line(plan)),
+        None => String::new(),
+    };
     format!(
-        "The peak is reached in the {} phase{place}. The most in each phase: {}.{kernels}",
+        "The peak is reached in the {} phase{place}. The most in each phase: {}.{plan}{kernels}",
         peak.phase,
         phases.join(", ")
     )

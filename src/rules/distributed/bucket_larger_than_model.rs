@@ -1,6 +1,7 @@
 //! `distributed/bucket-larger-than-model`: see its page.
 
 use crate::diag::Level;
+use crate::facts::memory::REDUCE_BUCKET;
 use crate::quantity::{Bytes, group};
 use crate::rules::{Check, Context, FixKind, Reporter, Rule};
 
@@ -24,13 +25,15 @@ fn check(context: &Context<'_>, reporter: &mut Reporter<'_>) {
     if trained == 0 {
         return;
     }
-    if let Some(size) = parallel.reduce_bucket_size.get()
-        && parallel.zero.or(0) > 0
-        && size > trained
-    {
+    let size = parallel.reduce_bucket_size.or(REDUCE_BUCKET);
+    if parallel.zero.or(0) > 0 && parallel.fsdp.or(1) == 1 && size > trained {
         let never = facts.policy().reduce.value.bytes_for(size - trained);
+        let which = match parallel.reduce_bucket_size.is_given() {
+            true => "the bucket",
+            false => "DeepSpeed's bucket, which is not set here,",
+        };
         let message = format!(
-            "the bucket takes {} gradients and the model has {}: {} of it are never filled, and \
+            "{which} takes {} gradients and the model has {}: {} of it are never filled, and \
              nothing is reduced before the backward pass is over",
             group(size.into()),
             group(trained.into()),
@@ -39,12 +42,12 @@ fn check(context: &Context<'_>, reporter: &mut Reporter<'_>) {
         reporter
             .setting(
                 "parallel.reduce_bucket_size",
-                parallel.reduce_bucket_size.span,
+                parallel.reduce_bucket_size.span.or(parallel.zero.span),
                 message,
             )
             .help(format!(
-                "a tenth of the gradients is usual: {}",
-                group((trained / 10).max(1).into())
+                "a tenth of the gradients is usual: `reduce_bucket_size = {}`",
+                (trained / 10).max(1)
             ));
     }
     let gradients = facts.policy().accumulate.value.bytes_for(trained);

@@ -2,9 +2,10 @@
 //! bring it to.
 
 use crate::facts::fit::needed;
-use crate::facts::memory::MemoryKind;
+use crate::facts::memory::{MemoryKind, REDUCE_BUCKET};
 use crate::quantity::Bytes;
 use crate::rules::Context;
+use crate::spec::setting::Field;
 
 /// The least share of the sum that a part must have to be named.
 const NAMED: f64 = 0.02;
@@ -25,16 +26,13 @@ pub fn may_exceed(context: &Context<'_>, limit: Bytes) -> bool {
         0 | 1 => 1,
         _ => context.run.train.grad_accumulation.or(1).max(stages),
     };
-    // Buckets of communication are as large as they are said to be.
+    // Buckets of communication are as large as they are said to be, whatever the model.
     let parallel = &context.run.parallel;
-    let buckets = [
-        &parallel.reduce_bucket_size,
-        &parallel.allgather_bucket_size,
-    ]
-    .iter()
-    .fold(Bytes::ZERO, |sum, size| {
-        sum + Bytes(size.or(0).saturating_mul(16))
-    });
+    let bucket = |size: &Field<u64>| Bytes(size.or(REDUCE_BUCKET).saturating_mul(16));
+    let buckets = match parallel.zero.or(0) {
+        0 => Bytes::ZERO,
+        _ => bucket(&parallel.reduce_bucket_size) + bucket(&parallel.allgather_bucket_size),
+    };
     lbfgs || states + buckets + moved * in_flight > limit
 }
 
@@ -43,9 +41,9 @@ pub fn may_exceed(context: &Context<'_>, limit: Bytes) -> bool {
 pub fn held(context: &Context<'_>) -> (Bytes, String) {
     let memory = context.facts.memory();
     let total = needed(context.facts);
-    let mut parts: Vec<(MemoryKind, Bytes)> = match total > memory.total {
-        true => context.facts.peak().parts.clone(),
-        false => memory
+    let mut parts: Vec<(MemoryKind, Bytes)> = match total == memory.total {
+        false => context.facts.peak().parts.clone(),
+        true => memory
             .parts
             .iter()
             .map(|part| (part.kind, part.bytes))

@@ -67,6 +67,14 @@ settings! {
         reduce_bucket_size: Field<u64>,
         /// Elements that ZeRO gathers together (DeepSpeed's `allgather_bucket_size`).
         allgather_bucket_size: Field<u64>,
+        /// Elements that ZeRO-3 gathers ahead (DeepSpeed's name, and so are the next ones).
+        stage3_prefetch_bucket_size: Field<u64>,
+        /// Elements of gathered parameters beyond which ZeRO-3 gathers none ahead.
+        stage3_max_live_parameters: Field<u64>,
+        /// Elements until its next use within which ZeRO-3 keeps a gathered parameter.
+        stage3_max_reuse_distance: Field<u64>,
+        /// Elements up to which ZeRO-3 keeps a parameter whole.
+        stage3_param_persistence_threshold: Field<u64>,
         /// Whether ZeRO reduces while the backward pass runs, with a second bucket.
         overlap_comm: Field<bool>,
         /// Whether FSDP frees gathered parameters after the forward pass.
@@ -100,6 +108,11 @@ impl Parallel {
     /// Ranks that see different samples: `data · fsdp`.
     pub fn data_ranks(&self) -> u64 {
         self.data.or(1).saturating_mul(self.fsdp.or(1)).max(1)
+    }
+
+    /// Whether parameters are sharded, and gathered before they are used: FSDP or ZeRO-3.
+    pub fn gathers(&self) -> bool {
+        self.fsdp.or(1) > 1 || self.zero.or(0) >= 3
     }
 
     /// The product of all degrees that tile the devices; experts lie over the data ranks.

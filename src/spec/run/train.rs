@@ -51,15 +51,16 @@ settings! {
 }
 
 impl Train {
-    /// Whether that lies in the memory of the host. The gradients only do with the optimizer that
-    /// reads them there.
+    /// Whether that lies in the memory of the host. Gradients and parameters only do with the
+    /// optimizer that reads the ones and updates the others there.
     pub fn offloads(&self, what: Offload) -> bool {
         let named = |what| {
             self.offload
                 .get()
                 .is_some_and(|offload| offload.contains(&what))
         };
-        named(what) && (what != Offload::Gradients || named(Offload::Optimizer))
+        let follows = matches!(what, Offload::Gradients | Offload::Parameters);
+        named(what) && (!follows || named(Offload::Optimizer))
     }
 }
 
@@ -72,6 +73,9 @@ choice! {
         Gradients = "gradients",
         /// What autograd keeps of the forward pass (`torch.autograd.graph.save_on_cpu`).
         Activations = "activations",
+        /// Parameters, but for the layers that run. Only with `optimizer`, and where they are
+        /// sharded (FSDP, ZeRO-3).
+        Parameters = "parameters",
     }
 }
 

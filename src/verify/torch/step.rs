@@ -186,6 +186,7 @@ fn plain_peak(facts: &Facts<'_>) -> u64 {
     let facts = Facts::new(&spec, facts.model);
     let peak = Peak::of(Inputs {
         kernels: Kernels::Traced,
+        rank: None,
         ..facts.timeline()
     });
     peak.bytes.0 - peak.part(MemoryKind::Average).0
@@ -218,6 +219,7 @@ pub(super) fn hold(result: &mut Verification, facts: &Facts<'_>, run: &Run, answ
     if let Some(found) = answer.allocated {
         let peak = Peak::of(Inputs {
             kernels: Kernels::Device,
+            rank: None,
             ..facts.timeline()
         });
         let claimed = peak.bytes.0 - peak.part(MemoryKind::Average).0;

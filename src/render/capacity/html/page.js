@@ -343,11 +343,21 @@
     });
   }
 
+  // Whose step it is, where a plan has several ranks.
+  function planLine(peak) {
+    const plan = peak.plan;
+    if (!plan) return "";
+    const stage = plan.stages ? ` Stage ${plan.stage} holds most of ${plan.stages.map(bytes).join(", ")}.` : "";
+    const bounds = plan.bounds
+      ? ` Buffers of communication are estimated: ${bytes(plan.bounds.low)} to ${bytes(plan.bounds.high)}.` : "";
+    return ` It is the step of a rank: ${plan.how}.${stage}${bounds}`;
+  }
+
   const peak = memory.peak;
   if (moments.length === 0) {
     $("memory").hidden = true;
   } else if (peak) {
-    $("peak").textContent = `The peak, ${bytes(peak.bytes)}, is in the ${peak.phase} phase, at ${peak.at || "no layer"}.`;
+    $("peak").textContent = `The peak, ${bytes(peak.bytes)}, is in the ${peak.phase} phase, at ${peak.at || "no layer"}.${planLine(peak)}`;
   }
   if (peak) {
     const parts = Array.isArray(peak.parts)
@@ -362,9 +372,10 @@
   section($("more"), "Estimated beside the tensors", ["what", "bytes", "from", "to", "how"],
     (memory.estimates || []).map((e) => [e.name, bytes(e.bytes), bytes(e.low), bytes(e.high),
       `${e.how} (${e.source})`]), [1, 2, 3]);
-  section($("more"), "What would take less", ["change", "saves", "then", "FLOPs", "costs"],
+  section($("more"), "What would take less", ["change", "saves", "then", "FLOPs", "sends", "over the bus", "costs"],
     (memory.levers || []).map((l) => [l.change, bytes(l.saves), bytes(l.after),
-      l.arithmetic ? `${(100 * l.arithmetic).toFixed(0)} %` : "", l.costs]), [1, 2, 3]);
+      l.arithmetic ? `${(100 * l.arithmetic).toFixed(0)} %` : "", l.sends ? `+${bytes(l.sends)}` : "",
+      l.sends_host ? `+${bytes(l.sends_host)}` : "", l.costs]), [1, 2, 3, 4, 5]);
   section($("more"), "The largest sizes that fit", ["dim", "now", "surely", "at most"],
     (memory.largest || []).map((l) => [l.dim, count(l.size), count(l.sure), count(l.most)]), [1, 2, 3]);
   if (memory.host) {
