@@ -199,7 +199,13 @@ fn plans_hold_what_holds_of_all() {
         let mut before = u64::MAX;
         for ranks in [2u64, 4] {
             let plan = plan.replace('N', &ranks.to_string());
-            for more in ["", "train.grad_accumulation=4", "train.checkpoint=[\"h\"]"] {
+            for more in [
+                "",
+                "train.grad_accumulation=4",
+                "train.checkpoint=[\"decoder\"]",
+                "train={ grad_accumulation = 8, checkpoint = [\"decoder\"], optimizer = \"adamw\" }",
+                "train={ grad_accumulation = 8, offload = [\"activations\"], optimizer = \"sgd\" }",
+            ] {
                 let mut set = vec![
                     "cluster.devices_per_node=64".to_owned(),
                     format!("parallel={{ {plan} }}"),

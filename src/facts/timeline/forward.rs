@@ -85,24 +85,30 @@ impl<R: Recorder> Step<'_, R> {
     /// Keeps what the calls of a range read from outside it for the first of them, which is the
     /// last to run backwards.
     fn keep_inputs(&mut self, range: &Range<u32>) {
+        for (_, handle) in self.read_from_outside(range) {
+            let handle = self.heap.retain(handle);
+            self.held[range.start as usize].push(Held { handle, name: "" });
+        }
+    }
+
+    /// The storages that the calls of a range read and do not make, by first tensor.
+    pub(super) fn read_from_outside(&self, range: &Range<u32>) -> Vec<(TensorId, Handle)> {
         let graph = self.of.graph;
-        let mut kept: FxHashSet<TensorId> = FxHashSet::default();
-        for id in range.clone().map(NodeId) {
-            if !self.runs(id) {
-                continue;
-            }
+        let mut found: Vec<(TensorId, Handle)> = Vec::new();
+        let mut seen: FxHashSet<TensorId> = FxHashSet::default();
+        for id in range.clone().map(NodeId).filter(|&id| self.runs(id)) {
             for &tensor in graph.node(id).arguments.iter().filter(|id| id.is_present()) {
                 let root = self.of.storages.root(tensor);
                 let inside = |made: NodeId| range.contains(&made.0);
                 let Some(handle) = self.storages[root.0 as usize] else {
                     continue;
                 };
-                if !graph.producer(root).is_some_and(inside) && kept.insert(root) {
-                    let handle = self.heap.retain(handle);
-                    self.held[range.start as usize].push(Held { handle, name: "" });
+                if !graph.producer(root).is_some_and(inside) && seen.insert(root) {
+                    found.push((root, handle));
                 }
             }
         }
+        found
     }
 
     /// Runs a range of calls, and gives what of it is still referred to from elsewhere.

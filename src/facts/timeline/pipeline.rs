@@ -45,6 +45,8 @@ struct Flight {
     held: Vec<Vec<Held>>,
     away: Vec<Vec<(u64, &'static str)>>,
     outputs: Vec<(TensorId, Handle)>,
+    /// What recomputed layers read of the micro-batch; the nodes hold it.
+    read: Vec<(TensorId, Handle)>,
 }
 
 impl Stage {
@@ -175,6 +177,9 @@ impl<'a, R: Recorder> Step<'a, R> {
             received.push(root);
         }
         self.forward_pass(chunk.calls.clone());
+        let regions = self.regions_in(&chunk.calls).into_iter();
+        let read = regions.flat_map(|region| self.read_from_outside(&region));
+        let read = read.collect();
         for root in received {
             // What no later chunk reads went with its last use.
             if let Some(handle) = self.storages[root].take()
@@ -206,6 +211,7 @@ impl<'a, R: Recorder> Step<'a, R> {
             held: take(&mut self.held[range.clone()]),
             away: self.away[range].iter_mut().map(std::mem::take).collect(),
             outputs,
+            read,
         }
     }
 
@@ -219,7 +225,7 @@ impl<'a, R: Recorder> Step<'a, R> {
         for (at, away) in flight.away.into_iter().enumerate() {
             self.away[first + at] = away;
         }
-        for &(root, handle) in &flight.outputs {
+        for &(root, handle) in flight.read.iter().chain(&flight.outputs) {
             self.storages[root.0 as usize] = Some(handle);
         }
         self.at(Phase::Backward, None);
