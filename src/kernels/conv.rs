@@ -3,9 +3,8 @@
 use super::movement::padded;
 use super::registry::{Kernel, kernel, one};
 use super::tape::contraction::Labels;
-use super::tape::places::places_of;
-use super::window::{Slide, slides, window_places};
-use super::{Array, Kept, KernelError, Tape, Var};
+use super::window::{slides, window_places};
+use super::{Kept, KernelError, Tape, Var};
 use crate::ops::Call;
 
 /// An entry over so many axes.
@@ -55,7 +54,7 @@ fn batched(tape: &mut Tape, x: Var, axes: usize) -> Result<(Var, bool), KernelEr
     Ok((tape.reshape(x, &sizes)?, true))
 }
 
-fn finished(
+pub(super) fn finished(
     tape: &mut Tape,
     x: Var,
     bias: Option<Var>,
@@ -175,34 +174,12 @@ fn transposed(
     let product = tape.contract(x, weight, labels)?;
     let mut made = vec![sizes[0], groups * of_weight[1]];
     made.extend(&outputs);
-    let spots = tape.constant(landing(&made, &along, &sizes[2..]));
+    // Each product is added where a convolution of the result would read; -1 is outside.
+    let spots = tape.constant(window_places(&made, &along, &sizes[2..]));
     let flat = tape.sizes(spots);
     let product = tape.reshape(product, &flat)?;
     let result = tape.scatter_add(product, spots, &made);
     finished(tape, result, bias, unbatched)
-}
-
-/// Where each product of an input position with an element of the weight is added; -1 outside.
-fn landing(made: &[usize], along: &[Slide], inputs: &[usize]) -> Array {
-    let axes = along.len();
-    let all = places_of(made);
-    let kernel = along.iter().map(|slide| slide.kernel);
-    let sizes: Vec<usize> = made[..2]
-        .iter()
-        .copied()
-        .chain(kernel)
-        .chain(inputs.iter().copied())
-        .collect();
-    Array::from_shape_fn(sizes, |at| {
-        let mut index = vec![at[0], at[1]];
-        for (axis, slide) in along.iter().enumerate() {
-            match slide.element(at[2 + axes + axis], at[2 + axis], made[2 + axis]) {
-                Some(element) => index.push(element),
-                None => return -1.0,
-            }
-        }
-        all[index.as_slice()]
-    })
 }
 
 #[cfg(test)]

@@ -1,6 +1,7 @@
 //! Losses of classes: cross-entropy and negative log-likelihood.
 
-use super::registry::{Kernel, kernel, one, refused};
+use super::alignment::ctc_loss;
+use super::registry::{Kernel, kernel, one};
 use super::tape::places::places_of;
 use super::{Array, Kept, KernelError, Tape, Var};
 use crate::ops::Call;
@@ -24,7 +25,12 @@ pub static KERNELS: &[Kernel] = &[
         let (logs, target, weight) = (given.need(0)?, given.need(1)?, given.get(2));
         one(of_classes(tape, call, logs, target, weight, 0.0)?)
     }),
-    refused("ctc_loss", "the sum over alignments is not computed here"),
+    kernel("ctc_loss", |tape, call, given| {
+        let logs = given.need(0)?;
+        let others = [given.need(1)?, given.need(2)?, given.need(3)?];
+        let [targets, steps, lengths] = others;
+        one(ctc_loss(tape, call, [logs, targets, steps, lengths])?)
+    }),
 ];
 
 fn reduction(call: &Call) -> String {
@@ -65,9 +71,7 @@ fn of_classes(
         .iter()
         .any(|&class| class != ignore && !class.is_nan() && !inside(class))
     {
-        return Err(KernelError::new(format!(
-            "a target lies outside of {classes} classes"
-        )));
+        return Err(KernelError::outside("a target", classes, "classes"));
     }
     let mut of_target = sizes.clone();
     of_target.remove(axis);
@@ -171,7 +175,24 @@ mod tests {
     #[test]
     fn claims_hold() {
         let classes = &[(-3.0, 3.0), (0.0, 4.0), (0.5, 2.0)];
+        let labels = &[(-4.0, -2.0), (1.0, 3.0), (4.0, 6.0), (1.0, 2.0)];
         check(&[
+            (
+                "ctc_loss([6, 2, 4], int64 [2, 3], int64 [2], int64 [2])",
+                labels,
+            ),
+            (
+                "ctc_loss([6, 2, 4], int64 [4], int64 [2], int64 [2], reduction=none)",
+                labels,
+            ),
+            (
+                "ctc_loss([6, 4], int64 [2], int64 [], int64 [], reduction=sum)",
+                labels,
+            ),
+            (
+                "ctc_loss([2, 2, 4], int64 [2, 3], int64 [2], int64 [2], zero_infinity=true)",
+                &[(-4.0, -2.0), (1.0, 3.0), (2.0, 2.0), (3.0, 3.0)],
+            ),
             ("cross_entropy([6, 5], int64 [6])", classes),
             (
                 "cross_entropy([2, 3, 5], int64 [2, 3], label_smoothing=0.1)",

@@ -1,7 +1,7 @@
 //! Reading by index: `gather`, `index_select`, `index`.
 
 use super::extreme::by_index;
-use super::registry::{Kernel, kernel, one, refused};
+use super::registry::{Kernel, kernel, one};
 use super::shape::axis;
 
 use super::tape::pointwise::{broadcast_sizes, spread};
@@ -50,38 +50,85 @@ pub static KERNELS: &[Kernel] = &[
     }),
     kernel("index", |tape, call, given| {
         let x = given.need(0)?;
-        let (places, _) = indexed(tape, call, x, |position| given.get(position), 1)?;
+        let (places, _) = indexed(tape, call, x, |position| given.get(position), (1, false))?;
         one(tape.gather(x, places, f64::NAN))
     }),
-    refused(
-        "masked_select",
-        "how many elements there are depends on the mask's values",
-    ),
-    refused(
-        "nonzero",
-        "how many elements there are depends on the values",
-    ),
+    kernel("masked_select", |tape, _, given| {
+        let (x, mask) = (given.need(0)?, given.need(1)?);
+        let sizes = broadcast_sizes(tape.value(x).shape(), tape.value(mask).shape())?;
+        let x = tape.broadcast(x, &sizes)?;
+        let places = tape.derive(&[mask], |values| chosen_first(&spread(values[0], &sizes)));
+        one(tape.gather(x, places, f64::NAN))
+    }),
+    kernel("nonzero", |tape, _, given| {
+        one(tape.derive(&[given.need(0)?], |values| {
+            let sizes = values[0].shape();
+            let places = chosen_first(values[0]);
+            Array::from_shape_fn(vec![places.len(), sizes.len()], |at| {
+                along_axis(places[[at[0]].as_slice()], sizes, at[1])
+            })
+        }))
+    }),
 ];
 
+/// The places of all elements, those that are not 0 first. How many these are is not known before a
+/// run, so all are counted; behind those that are chosen stand the others.
+fn chosen_first(mask: &Array) -> Array {
+    let at = |wanted: &dyn Fn(f64) -> bool| -> Vec<f64> {
+        let places = mask.iter().enumerate();
+        let places = places.filter(|(_, value)| wanted(**value));
+        places.map(|(place, _)| place as f64).collect()
+    };
+    let unknown = mask.iter().any(|value| value.is_nan());
+    let mut places = [at(&|value| value != 0.0), at(&|value| value == 0.0)].concat();
+    if unknown {
+        places = vec![f64::NAN; mask.len()];
+    }
+    ndarray::Array1::from(places).into_dyn()
+}
+
+/// The index along an axis of the element at a place.
+fn along_axis(place: f64, sizes: &[usize], axis: usize) -> f64 {
+    let stride: usize = sizes[axis + 1..].iter().product();
+    let lines = (place / stride.max(1) as f64).floor();
+    lines % sizes[axis].max(1) as f64
+}
+
 /// The places that `x[indices]` shows, with the indices from the operand `first` on, and the sizes
-/// of the result. Masks are refused, for they make as many elements as they have true ones.
+/// of the result. A mask is an index of all elements for each of its axes, those where it holds
+/// first; the others are outside where `writes`.
 pub(super) fn indexed(
     tape: &mut Tape,
     call: &Call,
     x: Var,
     get: impl Fn(usize) -> Option<Var>,
-    first: usize,
+    (first, writes): (usize, bool),
 ) -> Result<(Var, Vec<usize>), KernelError> {
     let sizes = tape.sizes(x);
     let mut given: Vec<(usize, Var)> = Vec::new();
+    let mut next = 0;
     for position in first..call.arguments.len() {
-        if let Some(index) = get(position) {
-            if call.dtype(position)? == crate::tensor::Dtype::Bool {
-                return Err(KernelError::new(
-                    "how many elements there are depends on the mask's values",
-                ));
-            }
-            given.push((position - first, index));
+        let Some(index) = get(position) else {
+            next += 1;
+            continue;
+        };
+        if call.dtype(position)? != crate::tensor::Dtype::Bool {
+            given.push((next, index));
+            next += 1;
+            continue;
+        }
+        let of_mask = tape.sizes(index);
+        for axis in 0..of_mask.len() {
+            let index = tape.derive(&[index], |values| {
+                let chosen = values[0].iter().filter(|&&value| value != 0.0).count();
+                let places = chosen_first(values[0]);
+                Array::from_shape_fn(vec![places.len()], |at| match writes && at[0] >= chosen {
+                    true => f64::NEG_INFINITY,
+                    false => along_axis(places[at], &of_mask, axis),
+                })
+            });
+            given.push((next, index));
+            next += 1;
         }
     }
     let mut shape = Vec::new();
@@ -159,6 +206,10 @@ mod tests {
                 &[(-2.0, 2.0), (0.0, 0.0), (0.0, 2.0)],
             ),
             ("index([4, 3, 5], int64 [2], int64 [2])", index),
+            ("index([4, 3, 2], bool [4, 3])", index),
+            ("index([4, 3], -, bool [3])", index),
+            ("masked_select([4, 3], bool [3])", index),
+            ("nonzero([4, 3])", index),
             (
                 "index([4, 3, 5], int64 [2], -, int64 [2])",
                 &[(-2.0, 2.0), (0.0, 2.0), (0.0, 0.0), (0.0, 2.0)],

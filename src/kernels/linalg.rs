@@ -235,11 +235,16 @@ fn invert(a: &mut [Vec<f64>]) -> f64 {
     determinant
 }
 
+/// The inverses of a batch.
+pub(super) fn inverted(array: &Array) -> Array {
+    each(array, |matrix| {
+        invert(matrix);
+    })
+}
+
 /// The inverse, whose gradient follows from it: `-Y⁻ᵀ G Y⁻ᵀ`.
 pub(super) fn inverse(tape: &mut Tape, x: Var) -> Result<Var, KernelError> {
-    let value = each(tape.value(x), |matrix| {
-        invert(matrix);
-    });
+    let value = inverted(tape.value(x));
     let result = tape.next();
     Ok(tape.push(value, &[x], move |back, gradient| {
         let inverse = back.value(result);
@@ -249,7 +254,7 @@ pub(super) fn inverse(tape: &mut Tape, x: Var) -> Result<Var, KernelError> {
     }))
 }
 
-fn transpose(array: &Array) -> Array {
+pub(super) fn transpose(array: &Array) -> Array {
     let mut view = array.view();
     let rank = view.ndim();
     view.swap_axes(rank - 2, rank - 1);
@@ -257,7 +262,7 @@ fn transpose(array: &Array) -> Array {
 }
 
 /// The products of two batches of matrices of the same leading shape.
-fn product(a: &Array, b: &Array) -> Array {
+pub(super) fn product(a: &Array, b: &Array) -> Array {
     let mut shape = a.shape().to_vec();
     let (rank, inner) = (shape.len(), shape[shape.len() - 1]);
     let (rows, columns) = (shape[rank - 2], b.shape()[rank - 1]);
@@ -338,9 +343,7 @@ fn cholesky(tape: &mut Tape, x: Var) -> Result<Var, KernelError> {
     let result = tape.next();
     Ok(tape.push(value, &[x], move |back, gradient| {
         let lower = back.value(result);
-        let solver = each(lower, |matrix| {
-            invert(matrix);
-        });
+        let solver = inverted(lower);
         let inner = product(&transpose(lower), gradient);
         let halved = each(&inner, |matrix| {
             for (i, row) in matrix.iter_mut().enumerate() {

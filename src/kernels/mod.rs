@@ -8,6 +8,7 @@
 //! comes of it, is for `verify`.
 
 mod activation;
+mod alignment;
 mod arithmetic;
 mod attention;
 mod batch_norm;
@@ -24,6 +25,7 @@ mod einsum;
 mod embedding;
 mod evaluate;
 mod extreme;
+mod factors;
 pub mod fast;
 mod foreign;
 mod fourier;
@@ -47,6 +49,7 @@ mod recurrent;
 mod reduce;
 mod registry;
 mod resize;
+mod sample;
 mod scan;
 mod scatter;
 mod search;

@@ -1,6 +1,7 @@
 //! Resampling over positions: `interpolate`, `grid_sample`, `affine_grid`.
 
 use super::registry::{Kernel, kernel, one};
+use super::sample::{grid_sample, keys, keys_with};
 use super::slicing::entries;
 use super::tape::places::places_of;
 use super::{Array, KernelError, Tape, Var};
@@ -63,9 +64,6 @@ fn source(at: usize, from: usize, to: usize, scale: Option<f64>, align: bool) ->
 }
 
 fn interpolate(tape: &mut Tape, call: &Call, x: Var) -> Result<Var, KernelError> {
-    if call.boolean("antialias") {
-        return Err(KernelError::new("`antialias` is not covered"));
-    }
     let sizes = tape.sizes(x);
     let axes = sizes.len() - 2;
     let scale = call.float("scale_factor");
@@ -108,6 +106,15 @@ fn interpolate(tape: &mut Tape, call: &Call, x: Var) -> Result<Var, KernelError>
                         .collect()
                 })?
             }
+            "bilinear" | "bicubic" if call.boolean("antialias") => {
+                let step = match align {
+                    true if to > 1 => (from - 1) as f64 / (to - 1) as f64,
+                    true => 0.0,
+                    false => step,
+                };
+                let cubic = mode == "bicubic";
+                weighted(tape, x, at, to, |i| antialiased(cubic, i, from, step))?
+            }
             "bicubic" => weighted(tape, x, at, to, |i| {
                 let place = source(i, from, to, scale, align);
                 let base = place.floor();
@@ -116,7 +123,7 @@ fn interpolate(tape: &mut Tape, call: &Call, x: Var) -> Result<Var, KernelError>
                         let tap = base + f64::from(offset);
                         (
                             tap.clamp(0.0, (from - 1) as f64) as usize,
-                            cubic(place - tap),
+                            keys(place - tap),
                         )
                     })
                     .collect()
@@ -132,17 +139,22 @@ fn interpolate(tape: &mut Tape, call: &Call, x: Var) -> Result<Var, KernelError>
     Ok(x)
 }
 
-/// Keys's kernel with a = -0.75.
-fn cubic(distance: f64) -> f64 {
-    const A: f64 = -0.75;
-    let d = distance.abs();
-    if d <= 1.0 {
-        (A + 2.0) * d * d * d - (A + 3.0) * d * d + 1.0
-    } else if d < 2.0 {
-        A * (((d - 5.0) * d + 8.0) * d - 4.0)
-    } else {
-        0.0
-    }
+/// The taps of a window that is as much wider as the image gets smaller, with weights that sum to 1.
+fn antialiased(cubic: bool, at: usize, from: usize, step: f64) -> Vec<(usize, f64)> {
+    let wide = step.max(1.0);
+    let reach = if cubic { 2.0 } else { 1.0 } * wide;
+    let centre = step * (at as f64 + 0.5);
+    let start = (centre - reach + 0.5).max(0.0) as usize;
+    let end = ((centre + reach + 0.5).max(0.0) as usize).min(from);
+    let weight = |tap: usize| {
+        let distance = (tap as f64 - centre + 0.5) / wide;
+        match cubic {
+            true => keys_with(-0.5, distance),
+            false => (1.0 - distance.abs()).max(0.0),
+        }
+    };
+    let total: f64 = (start..end).map(weight).sum();
+    (start..end).map(|tap| (tap, weight(tap) / total)).collect()
 }
 
 /// Each entry of an axis as a weighted sum of entries.
@@ -179,97 +191,6 @@ fn weighted(
     sum.ok_or_else(|| KernelError::new("nothing to interpolate"))
 }
 
-fn grid_sample(tape: &mut Tape, call: &Call, x: Var, grid: Var) -> Result<Var, KernelError> {
-    let mode = call.text("mode").unwrap_or_default();
-    let padding = call.text("padding_mode").unwrap_or_default();
-    if mode == "bicubic" || padding == "reflection" {
-        return Err(KernelError::new(
-            "`bicubic` and `reflection` are not covered",
-        ));
-    }
-    let sizes = tape.sizes(x);
-    let axes = sizes.len() - 2;
-    let of_grid = tape.sizes(grid);
-    let (batch, channels) = (sizes[0], sizes[1]);
-    let points: usize = of_grid[1..=axes].iter().product();
-    let flat = tape.reshape(grid, &[batch, points, axes])?;
-    let align = call.boolean("align_corners");
-    // Positions along each axis of the input; the last number of the grid is the first axis.
-    let mut places = Vec::new();
-    for axis in 0..axes {
-        let size = sizes[2 + axis] as f64;
-        let part = tape.narrow(flat, 2, axes - 1 - axis, 1);
-        let part = tape.dropped(part, &[2], false)?;
-        let mut place = match align {
-            true => tape.affine(part, (size - 1.0) / 2.0, (size - 1.0) / 2.0),
-            false => tape.affine(part, size / 2.0, (size - 1.0) / 2.0),
-        };
-        if padding == "border" {
-            place = tape.map(
-                place,
-                move |p| p.clamp(0.0, size - 1.0),
-                move |p, _| f64::from(u8::from(p > 0.0 && p < size - 1.0)),
-            );
-        }
-        places.push(place);
-    }
-    let all = places_of(&sizes);
-    let mut sum: Option<Var> = None;
-    let corners = if mode == "nearest" { 1 } else { 1usize << axes };
-    for corner in 0..corners {
-        let taps: Vec<Var> = places
-            .iter()
-            .enumerate()
-            .map(|(axis, &place)| {
-                tape.derive(&[place], |values| {
-                    values[0].mapv(|p| match mode == "nearest" {
-                        true => p.round_ties_even(),
-                        false => p.floor() + (corner >> axis & 1) as f64,
-                    })
-                })
-            })
-            .collect();
-        let spots = tape.derive(&taps, |values| {
-            Array::from_shape_fn(vec![batch, channels, points], |at| {
-                let mut index = vec![at[0], at[1]];
-                for (axis, tap) in values.iter().enumerate() {
-                    let tap = tap[[at[0], at[2]].as_slice()];
-                    if tap.is_nan() {
-                        return f64::NAN;
-                    }
-                    if tap < 0.0 || tap >= sizes[2 + axis] as f64 {
-                        return -1.0;
-                    }
-                    index.push(tap as usize);
-                }
-                all[index.as_slice()]
-            })
-        });
-        let mut part = tape.gather(x, spots, 0.0);
-        if mode != "nearest" {
-            for (&place, &tap) in places.iter().zip(&taps) {
-                // 1 - |place - tap|, on the side on which the tap lies.
-                let distance = tape.subtract(place, tap)?;
-                let weight = tape.map(
-                    distance,
-                    |d| 1.0 - d.abs(),
-                    |d, _| if (0.0..1.0).contains(&d) { -1.0 } else { 1.0 },
-                );
-                let weight = tape.reshape(weight, &[batch, 1, points])?;
-                part = tape.multiply(part, weight)?;
-            }
-        }
-        sum = Some(match sum {
-            Some(sum) => tape.add(sum, part)?,
-            None => part,
-        });
-    }
-    let mut made = vec![batch, channels];
-    made.extend(&of_grid[1..=axes]);
-    let sum = sum.ok_or_else(|| KernelError::new("nothing to sample"))?;
-    tape.reshape(sum, &made)
-}
-
 #[cfg(test)]
 mod tests {
     use crate::verify::cases::check;
@@ -301,6 +222,30 @@ mod tests {
                 &[],
             ),
             ("interpolate([2, 3, 4], size=6, mode='linear')", &[]),
+            (
+                "interpolate([2, 3, 7, 5], size=[3, 9], mode='bilinear', antialias=true)",
+                &[],
+            ),
+            (
+                "interpolate([2, 3, 7, 5], size=[3, 9], mode='bicubic', antialias=true)",
+                &[],
+            ),
+            (
+                "grid_sample([2, 3, 4, 5], [2, 3, 2, 2], mode='bicubic', padding_mode='border')",
+                &[(-2.0, 2.0), (-1.3, 1.3)],
+            ),
+            (
+                "grid_sample([2, 3, 4, 5], [2, 3, 2, 2], mode='bicubic')",
+                &[(-2.0, 2.0), (-1.3, 1.3)],
+            ),
+            (
+                "grid_sample([2, 3, 4, 5], [2, 3, 2, 2], padding_mode='reflection')",
+                &[(-2.0, 2.0), (-2.9, 2.9)],
+            ),
+            (
+                "grid_sample([1, 2, 3, 4, 5], [1, 2, 3, 2, 3], padding_mode='reflection', align_corners=true)",
+                &[(-2.0, 2.0), (-1.3, 1.3)],
+            ),
             (
                 "grid_sample([2, 3, 4, 5], [2, 3, 2, 2])",
                 &[(-2.0, 2.0), (-1.3, 1.3)],

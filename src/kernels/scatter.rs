@@ -56,7 +56,7 @@ pub static KERNELS: &[Kernel] = &[
     }),
     kernel("index_put", |tape, call, given| {
         let (x, values) = (given.need(0)?, given.need(1)?);
-        let (places, sizes) = indexed(tape, call, x, |position| given.get(position), 2)?;
+        let (places, sizes) = indexed(tape, call, x, |position| given.get(position), (2, true))?;
         let values = tape.broadcast(values, &sizes)?;
         match call.boolean("accumulate") {
             true => one(added(tape, x, places, values)?),

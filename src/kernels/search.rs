@@ -1,6 +1,11 @@
 //! Searching and counting: nothing of this has a gradient.
 
-use super::registry::{Kernel, kernel, one, refused};
+use std::cmp::Ordering;
+
+use ndarray::Axis;
+
+use super::registry::{Kernel, kernel, one};
+use super::shape::axis;
 use super::{Array, KernelError};
 
 /// The kernels of this family.
@@ -29,10 +34,18 @@ pub static KERNELS: &[Kernel] = &[
             values[0].mapv(|x| place(&sorted, x, right))
         }))
     }),
-    refused(
-        "unique",
-        "how many elements there are depends on the values",
-    ),
+    kernel("unique", |tape, call, given| {
+        let x = given.need(0)?;
+        let dim = call.integer("dim");
+        let at = dim.map(|dim| axis(dim, tape.sizes(x).len())).transpose()?;
+        one(tape.derive(&[x], |values| match at {
+            Some(at) => unique(values[0], at),
+            None => {
+                let elements: Vec<f64> = values[0].iter().copied().collect();
+                unique(&ndarray::Array1::from(elements).into_dyn(), 0)
+            }
+        }))
+    }),
     kernel("bincount", |tape, call, given| {
         let x = given.need(0)?;
         let bins = call.size("minlength")? as usize;
@@ -54,6 +67,33 @@ pub static KERNELS: &[Kernel] = &[
     }),
 ];
 
+/// The slices of an axis in order, each once. How many these are is not known before a run, so all
+/// are counted; behind the others, the last one is repeated.
+fn unique(array: &Array, at: usize) -> Array {
+    let slices = array.axis_iter(Axis(at));
+    let mut rows: Vec<Vec<f64>> = slices
+        .map(|slice| slice.iter().copied().collect())
+        .collect();
+    let count = rows.len();
+    rows.sort_by(|a, b| {
+        let mut orders = a.iter().zip(b).map(|(a, b)| a.total_cmp(b));
+        orders
+            .find(|order| order.is_ne())
+            .unwrap_or(Ordering::Equal)
+    });
+    rows.dedup();
+    let last = rows.last().cloned().unwrap_or_default();
+    rows.resize(count, last);
+    let mut made = array.clone();
+    for (mut slice, row) in made.axis_iter_mut(Axis(at)).zip(rows) {
+        slice
+            .iter_mut()
+            .zip(row)
+            .for_each(|(element, value)| *element = value);
+    }
+    made
+}
+
 /// How many elements of a sorted sequence stand before `x`; with `right`, equal ones too.
 fn place(sorted: &[f64], x: f64, right: bool) -> f64 {
     sorted.partition_point(|&element| if right { element <= x } else { element < x }) as f64
@@ -73,6 +113,8 @@ mod tests {
                 &[(0.0, 0.0), (-2.0, 2.0)],
             ),
             ("bincount(int64 [6], minlength=4)", &[(0.0, 3.0)]),
+            ("unique(int64 [6, 2])", &[(0.0, 3.0)]),
+            ("unique(int64 [6, 2], dim=0)", &[(0.0, 1.0)]),
         ]);
     }
 

@@ -123,13 +123,12 @@ pub fn window_places(sizes: &[usize], slides: &[Slide], windows: &[usize]) -> Ar
     .collect();
     let size: usize = spatial.iter().product();
     let count: usize = leading.iter().product();
-    let places = (0..count).flat_map(|number| {
+    let mut places = Vec::with_capacity(count * plane.len());
+    for number in 0..count {
         let start = (number * size) as f64;
-        plane
-            .iter()
-            .map(move |&place| if place < 0.0 { place } else { place + start })
-    });
+        let further = |&place: &f64| if place < 0.0 { place } else { place + start };
+        places.extend(plane.iter().map(further));
+    }
     let made: Vec<usize> = leading.iter().chain(&inner).copied().collect();
-    Array::from_shape_vec(made.clone(), places.collect())
-        .unwrap_or_else(|_| Array::from_elem(made, f64::NAN))
+    Array::from_shape_vec(made.clone(), places).unwrap_or_else(|_| Array::from_elem(made, f64::NAN))
 }

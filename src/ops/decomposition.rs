@@ -30,6 +30,14 @@ pub static OPS: &[Op] = &[
                 14.0 * long * short * short + 8.0 * short.powi(3)
             })
         },
+        // Uᵀ·G and G·V, and their sum between U and Vh; of a matrix that is not square, also what
+        // lies beyond the rank.
+        backward: |call| {
+            let (m, n) = matrix(call, 0).unwrap_or_default();
+            let (long, short) = (u128::from(m.max(n)), u128::from(m.min(n)));
+            let rows = if m == n { 3 * long } else { 5 * long };
+            times(&[2, batch(call, 0), short, short, rows + short])
+        },
         saved: |_, saved| {
             for position in 0..3 {
                 saved.output(position);
@@ -142,11 +150,17 @@ pub static OPS: &[Op] = &[
                 passes * 2.0 * short * short * (long - short / 3.0)
             })
         },
-        // G·Rᵀ, Qᵀ·G and Q times their symmetric part.
+        // G·Rᵀ, Qᵀ·G and Q times a triangle of them; of a matrix with more columns than rows, also
+        // Q·G.
         backward: |call| {
             let (m, n) = matrix(call, 0).unwrap_or_default();
+            // What is not unique has no gradient.
+            if is_mode(call, "r") || is_mode(call, "complete") && m > n {
+                return 0;
+            }
             let (k, m, n) = (u128::from(m.min(n)), u128::from(m), u128::from(n));
-            times(&[2, batch(call, 0), k, k, 2 * m + n])
+            let rows = if m < n { 2 * (m + n) } else { 2 * m + n };
+            times(&[2, batch(call, 0), k, k, rows])
         },
         saved: |_, saved| {
             saved.output(0);
@@ -217,7 +231,15 @@ mod tests {
     fn work_is_cubic() {
         let work = with("qr([10, 10])", |call| (call.op.work)(call).other);
         assert_eq!(work, Ok(2667));
-        check_products(&[("eigvalsh([10, 10])", (0, 2000))]);
+        // As PyTorch's counter has them.
+        check_products(&[
+            ("eigvalsh([10, 10])", (0, 2000)),
+            ("svd([5, 3])", (0, 504)),
+            ("svd([4, 4])", (0, 512)),
+            ("svd([2, 7, 3], full_matrices=false)", (0, 1368)),
+            ("qr([5, 3])", (0, 234)),
+            ("qr([3, 5])", (0, 288)),
+        ]);
     }
 
     #[test]

@@ -68,6 +68,11 @@ pub static OPS: &[Op] = &[
         name: "roi_pool",
         summary: "greatest elements of a number of bins of each box",
         attributes: &[OUTPUT_SIZE],
+        // Which element was the greatest is kept, too.
+        saved: |call, saved| {
+            keep(call, saved, 1);
+            saved.extra("argmax", call.output_elements(), Dtype::Int32);
+        },
         ..BOXES
     },
     Op {

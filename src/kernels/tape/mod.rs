@@ -39,6 +39,8 @@ impl Var {
 pub struct KernelError {
     /// What is wrong.
     pub message: String,
+    /// Whether an index lies outside of what it chooses among: other values would do.
+    pub outside: bool,
 }
 
 impl KernelError {
@@ -46,6 +48,15 @@ impl KernelError {
     pub fn new(message: impl Into<String>) -> KernelError {
         KernelError {
             message: message.into(),
+            outside: false,
+        }
+    }
+
+    /// The error of an index that does not lie among so many things.
+    pub fn outside(index: &str, count: usize, among: &str) -> KernelError {
+        KernelError {
+            outside: true,
+            ..KernelError::new(format!("{index} lies outside of {count} {among}"))
         }
     }
 }
@@ -298,6 +309,49 @@ impl Tape {
             },
         });
         Var(self.entries.len() as u32 - 1)
+    }
+
+    /// Several values that a primitive computes together. The pullback is given their numbers and
+    /// their gradients, zeros where none flows.
+    pub fn push_many(
+        &mut self,
+        values: Vec<Array>,
+        parents: &[Var],
+        pullback: impl Fn(&mut Backward<'_>, &[Var], &[Array]) + 'static,
+    ) -> Vec<Var> {
+        // All gradients meet in one vector, which stands before the values.
+        let shapes: Vec<Vec<usize>> = values.iter().map(|value| value.shape().to_vec()).collect();
+        let total: usize = values.iter().map(|value| value.len()).sum();
+        let first = self.len() + 1;
+        let numbers: Vec<Var> = (0..values.len()).map(|at| Var::at(first + at)).collect();
+        let outputs = numbers.clone();
+        let meeting = self.push_moved(Array::zeros(vec![total]), parents, move |back, all| {
+            let all: Vec<f64> = all.iter().copied().collect();
+            let mut start = 0;
+            let gradients: Vec<Array> = shapes
+                .iter()
+                .map(|sizes| {
+                    let end = start + sizes.iter().product::<usize>();
+                    let part = all[start..end].to_vec();
+                    start = end;
+                    Array::from_shape_vec(IxDyn(sizes), part)
+                        .unwrap_or_else(|_| Array::from_elem(IxDyn(sizes), f64::NAN))
+                })
+                .collect();
+            pullback(back, &numbers, &gradients);
+        });
+        let mut start = 0;
+        for value in values {
+            let from = start;
+            start += value.len();
+            self.push(value, &[meeting], move |back, gradient| {
+                let mut all = Array::zeros(vec![total]);
+                let places = all.iter_mut().skip(from);
+                places.zip(gradient).for_each(|(sum, &one)| *sum = one);
+                back.give(meeting, all);
+            });
+        }
+        outputs
     }
 
     /// A value through which no gradient flows, from those of `parents`: indices, comparisons.
