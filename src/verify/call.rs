@@ -7,8 +7,10 @@ use crate::kernels::{self, Array, Gradients, Kept, Ran, Setting, Supplied};
 use crate::ops::{Call, Saved};
 use crate::tensor::Interval;
 
-/// How many elements of each operand are moved to take differences.
+/// How many elements of each operand are moved to take differences, as long as that takes no more
+/// than so many steps of arithmetic; each runs the kernel twice.
 const SAMPLES: usize = 6;
+const STEPS: u128 = 8_000_000;
 
 /// Runs a call on these operands in float64 and holds each claim of its op against what happens.
 ///
@@ -227,7 +229,7 @@ fn backward(
     };
     say(
         Claim::Gradient,
-        differences(call, operands, &full, &mut random, forward),
+        differences(call, operands, (&full, samples(ran)), &mut random, forward),
     );
 }
 
@@ -276,11 +278,19 @@ fn sufficient(call: &Call, full: &Gradients, part: &Gradients) -> Outcome {
     Outcome::Confirmed
 }
 
+/// How many elements of each operand are worth their time. A function of one element takes as long
+/// as many products.
+fn samples(ran: &Ran) -> usize {
+    let count = ran.count;
+    let steps = 16 * count.functions + count.products / 8 + count.elements + count.additions;
+    SAMPLES.min(1 + usize::try_from(STEPS / steps.max(1)).unwrap_or(SAMPLES))
+}
+
 /// Holds gradients to central differences at a few elements of each operand.
 fn differences(
     call: &Call,
     operands: &[Option<Rc<Array>>],
-    full: &Gradients,
+    (full, samples): (&Gradients, usize),
     random: &mut fastrand::Rng,
     forward: impl Fn(&[Option<Rc<Array>>]) -> Option<f64>,
 ) -> Outcome {
@@ -298,9 +308,6 @@ fn differences(
         }
         let zeros = Array::zeros(operand.raw_dim());
         let gradient = full.operands[position].as_ref().unwrap_or(&zeros);
-        // Each sample runs the kernel twice, so large calls get fewer.
-        let size: usize = operands.iter().flatten().map(|array| array.len()).sum();
-        let samples = SAMPLES.min(1 + 200_000 / size.max(1));
         for _ in 0..samples.min(operand.len()) {
             let at = random.usize(..operand.len());
             let value = operand.iter().nth(at).copied().unwrap_or(0.0);

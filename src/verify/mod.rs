@@ -12,6 +12,8 @@ mod hazards;
 mod ledger;
 mod memory;
 mod model;
+mod narrow;
+mod result;
 mod run;
 mod scale;
 #[cfg(test)]
@@ -20,7 +22,8 @@ pub mod torch;
 mod values;
 
 pub use call::verify_call;
-pub use model::{Contradiction, Limits, Tally, Verification, verify};
+pub use model::{Limits, verify};
+pub use result::{Contradiction, Tally, Verification};
 pub use scale::{Scaled, Size};
 
 /// Something that is said of a call or of a model.

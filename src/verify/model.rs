@@ -3,13 +3,13 @@
 use std::rc::Rc;
 
 use rustc_hash::FxHashMap;
-use serde::Serialize;
 
 use super::call::verify_call;
 use super::memory::{Ends, kept, timeline};
+use super::result::Verification;
 use super::run::{Pass, Plan, Seen, Sources, Stopped, sources};
-use super::scale::{Scaled, Size, scaled};
-use super::{Claim, Outcome, Verdict, hazards::hazards};
+use super::scale::{Size, scaled};
+use super::{Claim, Outcome, hazards::hazards};
 use crate::diag::Finding;
 use crate::facts::Facts;
 use crate::facts::memory::Saved;
@@ -59,86 +59,6 @@ impl Limits {
     };
 }
 
-/// How often one claim held, and where it did not.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Tally {
-    /// How often it was confirmed.
-    pub confirmed: usize,
-    /// Where it was contradicted: the place, what was claimed, what was found.
-    pub contradicted: Vec<Contradiction>,
-    /// What could not be checked: the reason, and at how many places.
-    pub unchecked: Vec<(String, usize)>,
-}
-
-/// A claim that does not hold.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Contradiction {
-    /// Where.
-    pub place: String,
-    /// What was claimed.
-    pub claimed: String,
-    /// What was found.
-    pub found: String,
-}
-
-/// What came of verifying a model.
-#[derive(Debug, Clone, Default, PartialEq)]
-pub struct Verification {
-    /// The model's name.
-    pub name: String,
-    /// Which dims were made smaller.
-    pub scaled: Vec<Scaled>,
-    /// How many calls were run, and how many of them differ.
-    pub calls: usize,
-    /// Calls that differ in op, attributes or types.
-    pub distinct: usize,
-    /// By claim, in the order of [`Claim::ALL`].
-    pub tallies: Vec<(Claim, Tally)>,
-    /// What was left out, in sentences.
-    pub notes: Vec<String>,
-}
-
-impl Verification {
-    fn add(&mut self, place: &str, verdict: Verdict) {
-        let tally = match self
-            .tallies
-            .iter_mut()
-            .position(|(claim, _)| *claim == verdict.claim)
-        {
-            Some(at) => &mut self.tallies[at].1,
-            None => {
-                self.tallies.push((verdict.claim, Tally::default()));
-                let last = self.tallies.len() - 1;
-                &mut self.tallies[last].1
-            }
-        };
-        match verdict.outcome {
-            Outcome::Confirmed => tally.confirmed += 1,
-            Outcome::Contradicted { claimed, found } => tally.contradicted.push(Contradiction {
-                place: place.to_owned(),
-                claimed,
-                found,
-            }),
-            Outcome::Unchecked(why) => {
-                match tally.unchecked.iter_mut().find(|(other, _)| *other == why) {
-                    Some((_, times)) => *times += 1,
-                    None => tally.unchecked.push((why, 1)),
-                }
-            }
-        }
-    }
-
-    pub(super) fn say(&mut self, place: &str, claim: Claim, outcome: Outcome) {
-        self.add(place, Verdict { claim, outcome });
-    }
-
-    /// Whether a claim was contradicted.
-    pub fn is_contradicted(&self) -> bool {
-        let mut tallies = self.tallies.iter();
-        tallies.any(|(_, tally)| !tally.contradicted.is_empty())
-    }
-}
-
 /// Runs a model, made smaller along its dims if it is large, and holds what is claimed of it
 /// against what happens. `progress` hears of steps that are done, of how many.
 ///
@@ -152,7 +72,13 @@ pub fn verify(
     seed: u64,
     progress: &mut dyn FnMut(usize, usize),
 ) -> Verification {
-    let (model, scaled, size) = scaled(spec, model, limits.wanted);
+    let within =
+        |size: Size| size.flops <= limits.most.flops && size.elements <= limits.most.elements;
+    let outside = |model: &Model, size: Size| match within(size) {
+        true => outside(spec, model, seed),
+        false => Vec::new(),
+    };
+    let (model, scaled, size) = scaled(spec, model, limits.wanted, &outside);
     let mut result = Verification {
         name: spec
             .model
@@ -164,7 +90,7 @@ pub fn verify(
         scaled,
         ..Verification::default()
     };
-    if size.flops > limits.most.flops || size.elements > limits.most.elements {
+    if !within(size) {
         result.notes.push(format!(
             "The model takes {} FLOPs and {} elements, which is more than is run without `--full`: nothing was checked.",
             size.flops, size.elements
@@ -222,6 +148,26 @@ pub fn verify(
     }
     result.tallies.sort_by_key(|(claim, _)| *claim);
     result
+}
+
+/// The calls of a run whose indices lie outside of what they choose among.
+fn outside(spec: &Spec, model: &Model, seed: u64) -> Vec<NodeId> {
+    let facts = Facts::new(spec, model);
+    let mut policy = facts.policy().clone();
+    policy.autocast = None;
+    let dtypes = NodeDtypes::of(&model.graph, &policy);
+    let storages = Storages::of(&model.graph, &dtypes);
+    let plan = Plan {
+        graph: &model.graph,
+        liveness: facts.liveness(),
+        dtypes: &dtypes,
+        storages: &storages,
+    };
+    let ranges = Ranges::of(spec, model, facts.values(), &dtypes);
+    let drawn = sources(&model.graph, &ranges, seed);
+    let pass = plan.forward(&drawn, Setting::exact(seed), &mut |_| {});
+    let calls = pass.drawn.iter().filter(|stopped| stopped.outside);
+    calls.map(|stopped| stopped.node).collect()
 }
 
 /// The gradients that a backward pass begins with: 1 for a loss, or where no output is a single

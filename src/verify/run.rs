@@ -77,6 +77,8 @@ pub struct Stopped {
     pub node: NodeId,
     /// Why.
     pub message: String,
+    /// Whether an index lies outside of what it chooses among.
+    pub outside: bool,
 }
 
 /// A call as it was run forward.
@@ -297,8 +299,11 @@ impl Pass<'_> {
             .collect();
         let setting = setting_of(self.setting, id);
         let ran = kernels::forward(call, &arrays, setting).unwrap_or_else(|error| {
-            let message = error.message;
-            self.drawn.push(Stopped { node: id, message });
+            self.drawn.push(Stopped {
+                node: id,
+                message: error.message,
+                outside: error.outside,
+            });
             drawn(call, setting)
         });
         self.count = self.count.plus(ran.count);

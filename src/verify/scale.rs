@@ -1,17 +1,21 @@
-//! Makes a model small enough to be run here: along its dims, so that its structure stays.
+//! Makes a model small enough to be run here: along its dims, and where these are not enough, along
+//! the sizes of its inputs and the widths of its parameters; so that its structure stays.
 
-use smol_str::SmolStr;
+use smol_str::{SmolStr, format_smolstr};
+
+use super::narrow::{self, Becomes};
 
 use crate::diag::Sink;
 use crate::facts::Facts;
 use crate::formula::arithmetic::Number;
+use crate::graph::NodeId;
 use crate::lower::Model;
 use crate::spec::Spec;
 
-/// A dim that was made smaller.
+/// A dim that was made smaller, or a size that has no name.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Scaled {
-    /// The dim.
+    /// The dim, or what sizes they are.
     pub dim: SmolStr,
     /// Its size in the spec.
     pub from: i64,
@@ -81,12 +85,46 @@ pub(super) fn free_dims(spec: &Spec, model: &Model) -> Vec<(SmolStr, i64)> {
     sizes.collect()
 }
 
-/// The model made smaller until it fits the limit, or cannot be made smaller.
-///
-/// The largest dim that brings something is divided by its smallest divisor, as long as the spec
+/// How often sizes are put back that computed indices need.
+const RETRIES: usize = 4;
+
+/// The model made smaller until it fits the limit, or cannot be made smaller. `outside` runs one,
+/// unless it is too large for that, and gives the calls whose indices lie outside of what they
+/// choose among: rows of a table that computed numbers choose are left as they are.
+pub fn scaled(
+    spec: &Spec,
+    model: Model,
+    limit: Size,
+    outside: &dyn Fn(&Model, Size) -> Vec<NodeId>,
+) -> (Model, Vec<Scaled>, Size) {
+    let (model, scaled, size) = along_dims(spec, model, limit);
+    if size.fits(limit) {
+        return (model, scaled, size);
+    }
+    let mut kept: Vec<u64> = Vec::new();
+    for retries in 0.. {
+        let (smaller, others, its) = along_sizes(spec, &model, limit, (size, &kept));
+        let known = kept.len();
+        for id in outside(&smaller, its) {
+            let arguments = model.graph.node(id).arguments.iter();
+            let (before, after) = (&model.graph.types, &smaller.graph.types);
+            for id in arguments.filter(|id| id.is_present()) {
+                let at = id.0 as usize;
+                let sizes = before[at].shape.sizes().iter().zip(after[at].shape.sizes());
+                kept.extend(sizes.filter(|(a, b)| a != b).map(|(&a, _)| a));
+            }
+        }
+        if kept.len() == known || retries == RETRIES {
+            return (smaller, [scaled, others].concat(), its);
+        }
+    }
+    (model, scaled, size)
+}
+
+/// Along its dims. The largest dim that brings something is divided by its smallest divisor, as long as the spec
 /// comes out without a fault: what is left should be neither flat nor thin, for statistics over two
 /// elements say nothing. `O(dims · log size)` lowerings.
-pub fn scaled(spec: &Spec, model: Model, limit: Size) -> (Model, Vec<Scaled>, Size) {
+pub(super) fn along_dims(spec: &Spec, model: Model, limit: Size) -> (Model, Vec<Scaled>, Size) {
     let mut size = Size::of(spec, &model);
     let calls = model.graph.dag.node_count();
     let without_type = unknown(spec, &model);
@@ -134,6 +172,97 @@ pub fn scaled(spec: &Spec, model: Model, limit: Size) -> (Model, Vec<Scaled>, Si
         .zip(&chosen)
         .filter(|((_, from), (_, to))| from != to)
         .map(|((dim, from), &(_, to))| Scaled { dim, from, to })
+        .collect();
+    (best, scaled, size)
+}
+
+/// What is halved at once.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Halved {
+    /// A size of inputs.
+    Input(u64),
+    /// All sizes of parameters.
+    Widths,
+}
+
+/// Sizes are not halved to less.
+const NARROWEST: u64 = 8;
+
+/// Odd sizes are halved, rounded down, from here on.
+const VOCABULARY: u64 = 1000;
+
+/// Along the sizes of inputs and the widths of parameters: what is largest and brings something is
+/// halved, wherever it stands in the graph. `O(sizes · log size)` walks of the graph, each with a
+/// bounded number of further ones.
+fn along_sizes(
+    spec: &Spec,
+    model: &Model,
+    limit: Size,
+    (mut size, kept): (Size, &[u64]),
+) -> (Model, Vec<Scaled>, Size) {
+    let without_type = unknown(spec, model);
+    let (inputs, widths) = narrow::found(&model.graph);
+    let mut moves: Vec<Halved> = inputs.iter().map(|&size| Halved::Input(size)).collect();
+    moves.push(Halved::Widths);
+    let mut becomes = Becomes::new();
+    // What has to stay as it is for the graph to fit together.
+    let mut kept = kept.to_vec();
+    let mut best = model.clone();
+    while !size.fits(limit) {
+        let now = |of: u64| becomes.get(&of).copied().unwrap_or(of);
+        let sizes = |halved: Halved| -> Vec<u64> {
+            let all = match halved {
+                Halved::Input(size) => vec![size],
+                Halved::Widths => widths.clone(),
+            };
+            // An odd number that is large is a vocabulary, not a product of others.
+            let halves = |size: u64| size.is_multiple_of(2) || size >= VOCABULARY;
+            let can =
+                |&of: &u64| !kept.contains(&of) && halves(now(of)) && now(of) / 2 >= NARROWEST;
+            all.into_iter().filter(can).collect()
+        };
+        moves.retain(|&halved| !sizes(halved).is_empty());
+        let largest = |&halved: &Halved| sizes(halved).into_iter().map(now).max();
+        let Some(halved) = moves.iter().copied().max_by_key(largest) else {
+            break;
+        };
+        let attempt = |halved: &[Halved]| {
+            let mut wanted = becomes.clone();
+            let sizes = halved.iter().flat_map(|&halved| sizes(halved));
+            wanted.extend(sizes.map(|of| (of, now(of) / 2)));
+            let (graph, settled) = narrow::narrowed(&model.graph, &wanted)?;
+            let smaller = Model {
+                graph,
+                ..model.clone()
+            };
+            let its = Size::of(spec, &smaller);
+            let helps = its.excess(limit) < 0.95 * size.excess(limit);
+            let left: Vec<u64> = wanted
+                .into_keys()
+                .filter(|of| !settled.contains_key(of))
+                .collect();
+            (helps && unknown(spec, &smaller) <= without_type)
+                .then_some((smaller, settled, its, left))
+        };
+        // A batch that happens to be as large as a head is halved with it.
+        let found = attempt(&[halved]).or_else(|| attempt(&[halved, Halved::Widths]));
+        match found {
+            Some((smaller, settled, its, left)) => {
+                kept.extend(left);
+                (best, becomes, size) = (smaller, settled, its);
+            }
+            None => moves.retain(|&other| other != halved),
+        }
+    }
+    let scaled = becomes
+        .into_iter()
+        .filter_map(|(from, to)| {
+            Some(Scaled {
+                dim: format_smolstr!("every {from}"),
+                from: from.try_into().ok()?,
+                to: to.try_into().ok()?,
+            })
+        })
         .collect();
     (best, scaled, size)
 }

@@ -13,7 +13,7 @@ use crate::spec::Spec;
 use crate::spec::run::{Optimizer, OptimizerKind, Precision};
 use crate::verify::experiment::short;
 use crate::verify::model::Limits;
-use crate::verify::scale::{Scaled, Size, scaled};
+use crate::verify::scale::{Scaled, Size, along_dims};
 use crate::verify::{Claim, Outcome, Verification};
 
 /// How far a peak may be from the tracker's, which never adds up gradients in place, as a share.
@@ -134,7 +134,7 @@ impl Run {
 /// The model made small along its dims; `None` where it does not come to what a CPU runs.
 pub(super) fn small(spec: &Spec, model: &Model) -> Option<(Model, Vec<Scaled>)> {
     let own = model.resized(spec, &[], &mut crate::diag::Sink::new());
-    let (small, dims, size) = scaled(spec, own, Limits::SMALL.wanted);
+    let (small, dims, size) = along_dims(spec, own, Limits::SMALL.wanted);
     let Size { flops, elements } = Limits::SMALL.most;
     (size.flops <= flops && size.elements <= elements).then_some((small, dims))
 }
