@@ -263,7 +263,8 @@ def one_step(model, inputs, optimizer, training):
             return model(**inputs)
     outputs = outputs_of(model(**inputs))
     start = begin(outputs)
-    start.backward(torch.ones_like(start))
+    if start is not None:
+        start.backward(torch.ones_like(start))
     if optimizer:
         optimizer.step()
         optimizer.zero_grad()
@@ -295,13 +296,26 @@ def frozen_unhooked():
             setattr(torch.Tensor, name, old)
 
 
+@contextlib.contextmanager
+def readable():
+    """Lets an optimizer read numbers, as Adafactor the norm of a weight, where tensors have none."""
+    import torch
+
+    item = torch.Tensor.item
+    torch.Tensor.item = lambda self: 1.0 if self.is_meta else item(self)
+    try:
+        yield
+    finally:
+        torch.Tensor.item = item
+
+
 def peak(_, request):
     """The most that lives in the second step, by PyTorch's tracker, without autocast."""
     from torch.distributed._tools.mem_tracker import MemTracker
 
     training = request["training"]
     space = lean(request["source"])
-    with as_on_gpu(request), frozen_unhooked():
+    with as_on_gpu(request), frozen_unhooked(), readable():
         model, inputs = built(space, request, "meta")
         trained = [one for one in model.parameters() if one.requires_grad]
         optimizer = optimizer_of(request, trained) if training else None
