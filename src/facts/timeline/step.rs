@@ -6,7 +6,7 @@ use super::heap::{Handle, Heap, Moment, Phase, Recorder};
 use super::reach::{begins, reached, regions};
 use super::update::Update;
 use crate::facts::liveness::Liveness;
-use crate::facts::memory::{MemoryKind, state_bytes};
+use crate::facts::memory::{MemoryKind, scaler_bytes, state_bytes};
 use crate::facts::precision::{NodeDtypes, Policy};
 use crate::facts::storage::Storages;
 use crate::graph::{Graph, LayerId, NodeId, TensorId, TensorKind};
@@ -103,8 +103,12 @@ pub fn run<R: Recorder>(of: Inputs<'_>, recorder: R) -> R {
                 .for_each(|handle| step.heap.release(handle));
             step.backward_pass();
         }
+        let unscaled = step.unscale();
         step.clip();
         step.optimizer();
+        for handle in unscaled {
+            step.heap.release(handle);
+        }
         step.zero_grad();
         step.release_outputs();
     } else {
@@ -222,6 +226,11 @@ impl<'a, R: Recorder> Step<'a, R> {
             }
         }
         self.heap.now.parameter = None;
+        let scaler = scaler_bytes(policy.loss_scale.value);
+        if graph.training && scaler > 0 && !run.train.offloads(Offload::Optimizer) {
+            let handle = self.heap.allocate(scaler, MemoryKind::Optimizer);
+            self.lasting.push(handle);
+        }
         for &(_, tensor) in &graph.inputs {
             let bytes = graph.ty(tensor).bytes();
             let handle = self.heap.allocate(bytes, MemoryKind::Inputs);
@@ -243,6 +252,24 @@ impl<'a, R: Recorder> Step<'a, R> {
             }
         }
         found
+    }
+
+    /// `GradScaler.unscale_`: gradients are multiplied in place by the inverse of the scale, which is
+    /// taken in float64; it and the flag of what overflowed are there until the update is made.
+    fn unscale(&mut self) -> Vec<Handle> {
+        if scaler_bytes(self.of.policy.loss_scale.value) == 0 {
+            return Vec::new();
+        }
+        self.at(Phase::Optimizer, None);
+        let [single, double] = [Dtype::Float32, Dtype::Float64].map(|dtype| dtype.bytes_for(1));
+        let sizes = [double, double, single, single];
+        let mut made: Vec<Handle> = sizes
+            .map(|bytes| self.heap.allocate(bytes, MemoryKind::Temporaries))
+            .into();
+        for handle in made.drain(..2) {
+            self.heap.release(handle);
+        }
+        made
     }
 
     /// `clip_grad_norm_`: the norm of each gradient, all of them stacked, and the factor by which all
