@@ -1,10 +1,10 @@
 //! Tensors whose element type is that of another tensor, which a traced program states only as what
 //! it was while it was traced: `x.to(input_dtype)`, `torch.rand(shape, dtype=x.dtype)`.
 
-use rustc_hash::{FxHashMap, FxHashSet};
+use rustc_hash::FxHashMap;
 use smallvec::SmallVec;
 
-use super::{Graph, TensorId};
+use super::{Graph, NodeId, TensorId};
 use crate::ops::Autocast;
 
 /// For each tensor whose type follows another's: the other. `O(nodes + operands)`.
@@ -20,8 +20,9 @@ pub fn followed(graph: &Graph) -> FxHashMap<TensorId, TensorId> {
 /// given the type of that input again. So the second conversion of a chain stands for the type
 /// from before the first. Chains end at products, whose type is their own. A chain is not begun by
 /// what is made of no real number that was given, such as positions, nor by a number of rank 0, which
-/// gives its type to nothing. Of two conversions without anything between, the first one has done
-/// nothing, or the second would undo it.
+/// gives its type to nothing. Of two conversions without anything but views between, the first one has
+/// done nothing, or the second would undo it; and what a root is taken of before the next conversion
+/// is converted for that, and leads nowhere back.
 fn restored(graph: &Graph, followed: &mut FxHashMap<TensorId, TensorId>) {
     let mut given: Vec<bool> = vec![false; graph.types.len()];
     for &(_, id) in &graph.inputs {
@@ -30,10 +31,11 @@ fn restored(graph: &Graph, followed: &mut FxHashMap<TensorId, TensorId>) {
     for parameter in &graph.parameters {
         given[parameter.tensor.0 as usize] = true;
     }
+    let rooted = rooted(graph);
     // For what is made of a converted tensor: that tensor before its conversion.
     let mut origins: FxHashMap<TensorId, TensorId> = FxHashMap::default();
-    // What is converted at the beginning of a chain.
-    let mut direct: FxHashSet<TensorId> = FxHashSet::default();
+    // Views of what is converted at the beginning of a chain: the conversion.
+    let mut direct: FxHashMap<TensorId, TensorId> = FxHashMap::default();
     for (_, node) in graph.nodes() {
         let output = node.first_output;
         let Some(&input) = node.arguments.first().filter(|id| id.is_present()) else {
@@ -59,21 +61,26 @@ fn restored(graph: &Graph, followed: &mut FxHashMap<TensorId, TensorId>) {
             .iter()
             .find_map(|id| origins.get(id).copied());
         let converts = states && same && node.op.name == "to";
-        if let (Some(origin), true) = (origin, converts && direct.contains(&input)) {
-            followed.insert(input, origin);
+        if let (Some(origin), true, Some(&first)) = (origin, converts, direct.get(&input)) {
+            followed.insert(first, origin);
             origins.insert(output, input);
-            direct.insert(output);
+            direct.insert(output, output);
             continue;
         }
         if converts && origin.is_none() && begins {
-            direct.insert(output);
+            direct.insert(output, output);
+        } else if let (true, Some(&first)) = (node.op.view, direct.get(&input)) {
+            node.outputs().for_each(|id| _ = direct.insert(id, first));
         }
         match (origin, states && same) {
+            (Some(_), true) if converts && rooted[output.0 as usize] => {
+                origins.insert(output, input);
+            }
             (Some(origin), true) if node.op.name == "to" => {
                 followed.insert(output, origin);
             }
             (Some(origin), _) => {
-                origins.insert(output, origin);
+                node.outputs().for_each(|id| _ = origins.insert(id, origin));
             }
             (None, true) if begins => {
                 origins.insert(output, input);
@@ -81,6 +88,22 @@ fn restored(graph: &Graph, followed: &mut FxHashMap<TensorId, TensorId>) {
             (None, _) => {}
         }
     }
+}
+
+/// By tensor: whether a root, such as that of a mean square, is taken of what is made of it, before it is
+/// converted or goes into a product.
+fn rooted(graph: &Graph) -> Vec<bool> {
+    let mut rooted: Vec<bool> = vec![false; graph.types.len()];
+    for at in (0..graph.dag.node_count() as u32).rev() {
+        let node = graph.node(NodeId(at));
+        let ends = node.op.name == "to" || node.op.autocast == Autocast::Lower;
+        let root = matches!(node.op.name, "rsqrt" | "sqrt");
+        if root || (!ends && node.outputs().any(|id| rooted[id.0 as usize])) {
+            let operands = node.arguments.iter().filter(|id| id.is_present());
+            operands.for_each(|id| rooted[id.0 as usize] = true);
+        }
+    }
+    rooted
 }
 
 /// For each tensor of random factors that are made for some data, such as the zeros and ones of
@@ -184,6 +207,17 @@ dtype = "float32"
             shown(&format!("{before}{scaled}{back}")),
             ["back as same", "same as x"]
         );
+    }
+
+    /// Guards a norm in float32 of what was in float32 already.
+    #[test]
+    fn what_a_root_is_taken_of_leads_nowhere_back() {
+        let gated = "[[layers]]\nname = \"first\"\nop = \"to\"\ndtype = \"float32\"\nin = \"x\"\n\
+                     [[layers]]\nname = \"wide\"\nformula = \"exp(first)\"\n[[layers]]\n\
+                     name = \"second\"\nop = \"to\"\ndtype = \"float32\"\n[[layers]]\nname = \"scaled\"\n\
+                     formula = \"second * rsqrt(mean(second ** 2, dim=-1, keepdim=true))\"\n[[layers]]\n\
+                     name = \"back\"\nop = \"to\"\ndtype = \"float32\"\n";
+        assert_eq!(shown(gated), ["back as wide"]);
     }
 
     /// Guards the factors of stochastic depth, and random data that is added.

@@ -72,47 +72,66 @@ pub(super) fn gradient(call: &Call, sizes: &Sizes, gradient: &mut Gradient<'_>) 
         / (sizes.layers.saturating_mul(sizes.directions)).max(1) as usize;
     let mut position = call.arguments.len();
     for layer in (0..sizes.layers).rev() {
-        let mut made = 0;
-        for _ in 0..sizes.directions {
+        // The gradients of the inputs of so many steps. Those of the other direction are added to them.
+        let wanted = layer > 0 || call.requires_grad(0);
+        let input = |steps: u64, direction: u64| match wanted && direction == 0 {
+            true => dtype.bytes_for(
+                [steps, sizes.batch, sizes.features(layer)]
+                    .into_iter()
+                    .fold(1, u64::saturating_mul),
+            ),
+            false => 0,
+        };
+        for direction in 0..sizes.directions {
             position -= each;
             let weights = position..position + each;
             // The last step: the gradients of its gates, in parts and joined.
             let parts = dtype.bytes_for(gates);
-            gradient.scratch(parts);
-            gradient.scratch(parts);
+            gradient.scratch(input(1, direction));
+            let at = gradient.living();
+            gradient.scratch_all(&[parts, parts]);
             gradient.release(LAST);
             weights.clone().for_each(|weight| gradient.make(weight));
-            gradient.drop(made, 1 + usize::from(parts > 0));
+            gradient.drop(at, gradient.living() - at);
             if steps < 2 {
                 continue;
             }
-            // The one before: each gradient of a weight again, and the sum of both.
+            // The one before: each gradient of a weight again, and the sum of both. Those of the
+            // gates go before the second map's, but for a GRU, which needs their parts to its end, and
+            // a plain cell whose output is used: the gradient of the state is a sum then.
+            let sums_late = match sizes.cell {
+                Cell::Lstm => true,
+                Cell::Gru => false,
+                Cell::Tanh | Cell::Relu => !gradient.is_defined(0),
+            };
+            gradient.scratch(input(1, direction));
+            let at = gradient.living();
             gradient.scratch(parts);
             gradient.release(SECOND);
             for weight in weights {
-                let Ok(ty) = call.ty(weight) else { continue };
-                if call.requires_grad(weight) && ty.bytes() > 0 {
-                    gradient.scratch(ty.bytes());
-                    gradient.scratch(ty.bytes());
-                    gradient.drop(made + 1, 2);
+                if call.requires_grad(weight) {
+                    let bytes = gradient.operand_bytes(weight);
+                    let goes = sums_late && weight == position + 1;
+                    let before = gradient.living();
+                    gradient.scratch(bytes);
+                    if goes {
+                        gradient.drop(at, before - at);
+                    }
+                    gradient.scratch(bytes);
+                    let first = if goes { at } else { before };
+                    gradient.drop(first, gradient.living() - first);
                 }
             }
-            gradient.drop(made, 1);
+            gradient.drop(at, gradient.living() - at);
             gradient.release(OTHERS);
-            // The gradients of the inputs of all steps, before they are joined.
-            let input = [steps, sizes.batch, sizes.features(layer)]
-                .into_iter()
-                .fold(1, u64::saturating_mul);
-            if layer > 0 || call.requires_grad(0) {
-                gradient.scratch(dtype.bytes_for(input));
-                made += usize::from(input > 0);
-            }
+            gradient.scratch(input(steps.saturating_sub(2), direction));
         }
         // The gradient of the layer's input takes the place of its parts.
         match layer {
             0 => gradient.make(0),
             _ => {
-                gradient.drop(0, made.saturating_sub(1));
+                gradient.drop(0, gradient.living());
+                gradient.scratch(input(steps, 0));
                 gradient.release("output of a layer");
                 gradient.release("dropout mask");
             }

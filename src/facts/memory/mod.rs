@@ -20,7 +20,7 @@ mod tests;
 use std::fmt;
 
 pub use forward::{ForwardPeak, forward_peak};
-pub use optimizer::{state_bytes, state_name};
+pub use optimizer::{scaler_bytes, state_bytes, state_name};
 pub use plan::{Degrees, Experts, Split};
 pub use saved::{Kept, KeptKind, Recomputed, Saved};
 pub use shards::{REDUCE_BUCKET, ddp_buckets};

@@ -2,9 +2,9 @@
 //!
 //! Counts follow `torch.optim` 2.x; `Lamb`, `Lars` and `Lion` their papers, `Adam8bit`
 //! bitsandbytes, `Shampoo` and `Soap` their authors' own code. The step counters, a float32 for
-//! each parameter tensor, lie in the host's memory unless the update is fused.
+//! each parameter tensor, lie in the host's memory unless the update is fused or to be captured.
 
-use crate::spec::run::{Optimizer, OptimizerKind};
+use crate::spec::run::{LossScale, Optimizer, OptimizerKind};
 use crate::tensor::{Dtype, Shape};
 
 /// Elements that share a scale in the states of bitsandbytes' optimizers.
@@ -25,19 +25,13 @@ pub fn state_bytes(optimizer: &Optimizer, shape: &Shape, dtype: Dtype) -> u64 {
     };
     let momentum = u64::from(optimizer.momentum.or(0.0) != 0.0);
     let amsgrad = u64::from(optimizer.amsgrad.or(false));
-    match kind {
+    let moments = match kind {
         OptimizerKind::Sgd => copies(momentum),
         // LARS is SGD with momentum, 0.9 in its paper and in all implementations.
         OptimizerKind::Lars => copies(u64::from(optimizer.momentum.or(0.9) != 0.0)),
         OptimizerKind::Lion | OptimizerKind::Adagrad | OptimizerKind::Asgd => copies(1),
         OptimizerKind::RmsProp => copies(1 + momentum + u64::from(optimizer.centered.or(false))),
-        OptimizerKind::Adam | OptimizerKind::AdamW => {
-            let step = match optimizer.fused.or(false) {
-                true => Dtype::Float32.bytes_for(1),
-                false => 0,
-            };
-            copies(2 + amsgrad).saturating_add(step)
-        }
+        OptimizerKind::Adam | OptimizerKind::AdamW => copies(2 + amsgrad),
         OptimizerKind::Adamax
         | OptimizerKind::NAdam
         | OptimizerKind::RAdam
@@ -76,6 +70,34 @@ pub fn state_bytes(optimizer: &Optimizer, shape: &Shape, dtype: Dtype) -> u64 {
         }
         // Steps and differences of gradients, the last direction and the last gradient.
         OptimizerKind::Lbfgs => copies(2 * HISTORY + 2),
+    };
+    let counters = Dtype::Float32.bytes_for(counters_on_device(optimizer, kind));
+    moments.saturating_add(counters)
+}
+
+/// Numbers besides that lie on the device for each parameter tensor: the step, and of NAdam the
+/// product of its momenta.
+fn counters_on_device(optimizer: &Optimizer, kind: OptimizerKind) -> u64 {
+    let captured = optimizer.capturable.or(false);
+    match kind {
+        OptimizerKind::Adam | OptimizerKind::AdamW => {
+            u64::from(captured || optimizer.fused.or(false))
+        }
+        OptimizerKind::NAdam => 2 * u64::from(captured),
+        OptimizerKind::Adamax
+        | OptimizerKind::RAdam
+        | OptimizerKind::Adadelta
+        | OptimizerKind::RmsProp
+        | OptimizerKind::Rprop => u64::from(captured),
+        _ => 0,
+    }
+}
+
+/// What `torch.amp.GradScaler` keeps on the device: the scale, and how many steps it has stood.
+pub fn scaler_bytes(scale: LossScale) -> u64 {
+    match scale {
+        LossScale::Dynamic => Dtype::Float32.bytes_for(1) + Dtype::Int32.bytes_for(1),
+        LossScale::None | LossScale::Static(_) => 0,
     }
 }
 
@@ -155,6 +177,12 @@ mod tests {
                 "{ name = \"rmsprop\", momentum = 0.9, centered = true }",
                 (3 * matrix, 3 * vector),
             ),
+            // Counters of updates that are captured lie on the device.
+            (
+                "{ name = \"nadam\", capturable = true }",
+                (2 * matrix + 8, 2 * vector + 8),
+            ),
+            ("{ name = \"nadam\" }", (2 * matrix, 2 * vector)),
             // The counter of a fused update lies on the device.
             (
                 "{ name = \"adamw\", fused = true }",

@@ -4,7 +4,7 @@ use super::plan::{Degrees, Experts, Split};
 use super::saved::{Kept, KeptKind, Saved};
 use super::shards::{bucket_cap, ddp_buckets};
 use super::stages::{Held, Stages};
-use super::{ForwardPeak, Memory, MemoryKind, Owner, state_bytes, state_name};
+use super::{ForwardPeak, Memory, MemoryKind, Owner, scaler_bytes, state_bytes, state_name};
 use crate::facts::precision::Policy;
 use crate::graph::{Graph, LayerId, NodeId, Parameter, TensorKind};
 use crate::quantity::Bytes;
@@ -267,7 +267,8 @@ impl<'a> Sum<'a> {
         memory.place(
             on_host,
             MemoryKind::Optimizer,
-            self.over_parameters(numbers, state, bytes),
+            self.over_parameters(numbers, state, bytes)
+                .saturating_add(scaler_bytes(policy.loss_scale.value)),
             self.divided(state, &how),
         );
         if let Some(average) = policy.ema.value {

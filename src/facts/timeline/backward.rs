@@ -7,7 +7,7 @@ use smallvec::SmallVec;
 
 use super::heap::{Handle, Phase, Recorder};
 use super::step::{Pending, Step};
-use crate::facts::memory::MemoryKind;
+use crate::facts::memory::{MemoryKind, scaler_bytes};
 use crate::graph::{Node, NodeId, TensorId};
 use crate::ops::gradient::{Gradient, Kernels, Step as Part};
 use crate::ops::layout::{Strides, contiguous_strides};
@@ -117,10 +117,18 @@ impl<R: Recorder> Step<'_, R> {
                 continue;
             }
             let bytes = self.share(id, self.of.dtypes.bytes(graph, id));
-            let handle = self.heap.allocate(bytes, MemoryKind::Temporaries);
+            let mut handle = self.heap.allocate(bytes, MemoryKind::Temporaries);
             let strides = contiguous_strides(graph.ty(id).shape.sizes());
             // `backward` holds what it begins with to its end.
-            self.seeds.push(self.heap.retain(handle));
+            self.seeds.push(handle);
+            if scaler_bytes(self.of.policy.loss_scale.value) > 0 {
+                // The scaled loss, from which it begins, and the gradient of the loss itself.
+                self.seeds
+                    .push(self.heap.allocate(bytes, MemoryKind::Activations));
+                handle = self.heap.allocate(bytes, MemoryKind::Temporaries);
+            } else {
+                handle = self.heap.retain(handle);
+            }
             self.arrive(id, Pending { handle, strides });
         }
     }

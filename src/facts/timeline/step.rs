@@ -9,7 +9,7 @@ use super::reach::{begins, reached, regions};
 use super::update::Update;
 use super::zero::Fetched;
 use crate::facts::liveness::Liveness;
-use crate::facts::memory::{MemoryKind, state_bytes};
+use crate::facts::memory::{MemoryKind, scaler_bytes, state_bytes};
 use crate::facts::precision::{NodeDtypes, Policy};
 use crate::facts::storage::Storages;
 use crate::graph::{Graph, LayerId, NodeId, TensorId, TensorKind};
@@ -196,8 +196,12 @@ impl<'a, R: Recorder> Step<'a, R> {
 
     /// The optimizer's step, and what follows it.
     fn finish(&mut self) {
+        let unscaled = self.unscale();
         self.clip();
         self.optimizer();
+        for handle in unscaled {
+            self.heap.release(handle);
+        }
         self.zero_grad();
         self.release_outputs();
     }
@@ -254,6 +258,11 @@ impl<'a, R: Recorder> Step<'a, R> {
             }
         }
         self.heap.now.parameter = None;
+        let scaler = scaler_bytes(policy.loss_scale.value);
+        if graph.training && scaler > 0 && !run.train.offloads(Offload::Optimizer) {
+            let handle = self.heap.allocate(scaler, MemoryKind::Optimizer);
+            self.lasting.push(handle);
+        }
         for &(_, tensor) in &graph.inputs {
             if !self.has_input(tensor) {
                 continue;
@@ -320,6 +329,24 @@ impl<'a, R: Recorder> Step<'a, R> {
             }
         }
         found
+    }
+
+    /// `GradScaler.unscale_`: gradients are multiplied in place by the inverse of the scale, which is
+    /// taken in float64; it and the flag of what overflowed are there until the update is made.
+    fn unscale(&mut self) -> Vec<Handle> {
+        if scaler_bytes(self.of.policy.loss_scale.value) == 0 {
+            return Vec::new();
+        }
+        self.at(Phase::Optimizer, None);
+        let [single, double] = [Dtype::Float32, Dtype::Float64].map(|dtype| dtype.bytes_for(1));
+        let sizes = [double, double, single, single];
+        let mut made: Vec<Handle> = sizes
+            .map(|bytes| self.heap.allocate(bytes, MemoryKind::Temporaries))
+            .into();
+        for handle in made.drain(..2) {
+            self.heap.release(handle);
+        }
+        made
     }
 
     /// `clip_grad_norm_`: the norm of each gradient, all of them stacked, and the factor by which all

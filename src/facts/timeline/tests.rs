@@ -332,6 +332,32 @@ fn an_optimizer_needs_what_its_implementation_makes() {
     }
 }
 
+/// Guards what loss scaling keeps, the scale and its counter, and makes: the scaled loss, the gradient of
+/// the loss, and for the update the inverse of the scale and the flag of overflows.
+#[test]
+fn loss_scaling_has_its_numbers() {
+    let of = |scale: &str| {
+        let precision = format!("precision = {{ preset = \"float32\", loss_scale = {scale} }}");
+        let text = LINEAR.replace("precision = \"float32\"", &precision);
+        peak(&format!(
+            "{text}optimizer = {{ name = \"adamw\", foreach = false }}\n"
+        ))
+    };
+    let (plain, scaled) = (of("\"none\""), of("\"dynamic\""));
+    let kept = |peak: &Peak| peak.part(MemoryKind::Optimizer).0;
+    assert_eq!(kept(&scaled) - kept(&plain), 8);
+    assert_eq!(kept(&of("1024")), kept(&plain));
+    let optimizer = |peak: &Peak| {
+        let found = peak
+            .phases
+            .iter()
+            .find(|(phase, _)| *phase == Phase::Optimizer);
+        found.map_or(0, |(_, bytes)| bytes.0)
+    };
+    // What is taken in float64 has gone by then.
+    assert_eq!(optimizer(&scaled) - optimizer(&plain), 8 + 2 * 4);
+}
+
 /// Guards what is offloaded: it is not on the device, and the rest is as it was.
 #[test]
 fn what_is_offloaded_is_not_there() {

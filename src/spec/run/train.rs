@@ -106,6 +106,8 @@ settings! {
         foreach: Field<bool>,
         /// Whether the update is one fused kernel.
         fused: Field<bool>,
+        /// Whether step counters lie on the device, for CUDA graphs.
+        capturable: Field<bool>,
     }
     shorthand name;
 }
