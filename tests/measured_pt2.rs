@@ -24,11 +24,13 @@ fn spec(attention: &str, precision: &str) -> Spec {
     let text = "spec = 1\n[train]\noptimizer = { name = \"adamw\", foreach = false }\n";
     let mut sources = Sources::default();
     let file = sources.add(SourceFile::new("run", text));
+    let mut assignments = vec![format!("model.attention=\"{attention}\"")];
+    // Where none is stated, every tensor keeps the type that it was exported in.
+    if !precision.is_empty() {
+        assignments.push(format!("train.precision=\"{precision}\""));
+    }
     let overlay = Overlay {
-        assignments: vec![
-            format!("model.attention=\"{attention}\""),
-            format!("train.precision=\"{precision}\""),
-        ],
+        assignments,
         ..Overlay::default()
     };
     let Loaded {
@@ -76,6 +78,11 @@ fn figures_equal_those_of_pytorch() {
                 "math",
                 "float32",
                 &["math", "", "backward_flops", "parameters", "buffer_bytes"][..],
+            ),
+            (
+                "math",
+                "",
+                &["exported", "", "backward_flops", "parameters", "buffer_bytes"],
             ),
             ("fused", "float32", &["fused", "peak"]),
             ("fused", "amp-bf16", &["autocast"]),
