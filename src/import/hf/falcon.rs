@@ -53,7 +53,7 @@ fn write(config: &mut Config, choice: &Choice) -> SpecText {
         (false, false) => heads,
     };
     // The class reads both keys in ways that hold together for some configurations only.
-    if !new && norms == Some(2) {
+    if parallel && !new && norms == Some(2) {
         config.unsupported(
             "num_ln_in_parallel_attn",
             "2 without `new_decoder_architecture`",

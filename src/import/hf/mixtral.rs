@@ -5,7 +5,7 @@ use super::decoder::{self, Decoder, Defaults};
 use super::llama::{Windows, layer_types, write_sparse};
 use super::moe::Experts;
 use super::text::SpecText;
-use super::{Choice, ModelType};
+use super::{Choice, ModelType, Task};
 
 /// The types of this family.
 pub(super) const TYPES: &[ModelType] = &[
@@ -149,7 +149,8 @@ fn finish(
             experts.chosen, experts.count
         ));
     }
-    if config.flag(&["output_router_logits"], false) {
+    // The loss of balance is added to that of the next token, and to no other.
+    if config.flag(&["output_router_logits"], false) && choice.task == Task::CausalLm {
         config.unsupported("output_router_logits", "true");
     }
     write_sparse(config, choice, model, windows, Some(experts))
