@@ -82,7 +82,13 @@ fn figures_equal_those_of_pytorch() {
             (
                 "math",
                 "",
-                &["exported", "", "backward_flops", "parameters", "buffer_bytes"],
+                &[
+                    "exported",
+                    "",
+                    "backward_flops",
+                    "parameters",
+                    "buffer_bytes",
+                ],
             ),
             ("fused", "float32", &["fused", "peak"]),
             ("fused", "amp-bf16", &["autocast"]),

@@ -24,8 +24,8 @@ pub fn fetch(row: Option<&[f32; LANES]>) {
     #[cfg(target_arch = "x86_64")]
     if let Some(row) = row {
         // Lines have 64 bytes.
-        for line in row.as_chunks::<16>().0 {
-            safe_arch::prefetch_t0(line);
+        for line in 0..LANES / 16 {
+            safe_arch::prefetch_t0(&row[16 * line]);
         }
     }
     // Elsewhere the processor's own foresight has to do: no safe function asks for a line.

@@ -1,20 +1,19 @@
 //! The sum of float32 numbers, compensated, in parallel, as fast as they can be read.
 //!
 //! Numbers are dealt to lanes, each of which adds up its own by error-free additions (Knuth's
-//! two-sum) and keeps what rounding lost. Nothing in a lane depends on its neighbours, so a compiler
-//! turns lanes into vector instructions. Blocks of numbers go to cores; their sums are put together
-//! in order, so that the result does not depend on how many cores there are.
+//! two-sum) and keeps what rounding lost. Nothing in a lane depends on its neighbours, so that lanes
+//! are vectors of whatever width the machine has. Blocks of numbers go to cores; their sums are put
+//! together in order, so that the result does not depend on how many cores there are.
 
 use std::ops::Range;
 
-use pulp::Arch;
+use pulp::{Arch, Simd, WithSimd, bytemuck};
 use rayon::prelude::*;
 
 use super::ahead;
 
 /// Lanes that are summed side by side: enough for additions to be under way in all of them while
-/// each waits for its last one, and too many for the compiler to write them out one by one, which
-/// leaves it with short vectors.
+/// each waits for its last one.
 const LANES: usize = ahead::LANES;
 /// Numbers of a block: 128 KiB, so that handing out blocks costs nothing, and few enough for a lane
 /// that its own correction is all but exact.
@@ -35,10 +34,10 @@ pub fn compensated(numbers: &[f32]) -> f32 {
     let one = |block: usize| {
         let start = block * BLOCK;
         let end = numbers.len().min(start + BLOCK);
-        arch.dispatch(
-            #[inline(always)]
-            || block_sum(numbers, start..end),
-        )
+        arch.dispatch(Block {
+            numbers,
+            block: start..end,
+        })
     };
     let blocks = 0..numbers.len().div_ceil(BLOCK);
     let sums: Vec<f64> = match numbers.len() {
@@ -64,36 +63,53 @@ pub fn bound(sum: f64, magnitudes: f64) -> f64 {
     (rounding + (gamma * gamma + wide) * magnitudes) * (1.0 + 4.0 * U)
 }
 
-/// The sum of a block of the numbers, in float64.
-#[inline(always)]
-fn block_sum(numbers: &[f32], block: Range<usize>) -> f64 {
-    let mut sums = [-0.0f32; LANES];
-    let mut lost = [0.0f32; LANES];
-    let ahead = ahead::of(numbers, block.start);
-    let block = &numbers[block];
-    let (whole, rest) = block.as_chunks::<LANES>();
-    for (at, numbers) in whole.iter().enumerate() {
-        ahead::fetch(ahead.get(at));
-        for lane in 0..LANES {
-            let (sum, number) = (sums[lane], numbers[lane]);
-            let next = sum + number;
-            let added = next - sum;
-            lost[lane] += (sum - (next - added)) + (number - added);
-            sums[lane] = next;
+/// A block of the numbers, to be summed in float64.
+struct Block<'a> {
+    numbers: &'a [f32],
+    block: Range<usize>,
+}
+
+impl WithSimd for Block<'_> {
+    type Output = f64;
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, simd: S) -> f64 {
+        // A row has as many numbers on every machine, in fewer or more vectors; of the arrays no more
+        // is used than that, and so no more is there once it is compiled.
+        let vectors = LANES / S::F32_LANES;
+        let mut sums = [simd.splat_f32s(-0.0); LANES];
+        let mut lost = [simd.splat_f32s(0.0); LANES];
+        let ahead = ahead::of(self.numbers, self.block.start);
+        let block = &self.numbers[self.block];
+        let (whole, rest) = block.as_chunks::<LANES>();
+        for (at, row) in whole.iter().enumerate() {
+            ahead::fetch(ahead.get(at));
+            let (row, _) = S::as_simd_f32s(row);
+            for vector in 0..vectors {
+                let (sum, number) = (sums[vector], row[vector]);
+                let next = simd.add_f32s(sum, number);
+                let added = simd.sub_f32s(next, sum);
+                let of_sum = simd.sub_f32s(sum, simd.sub_f32s(next, added));
+                let of_number = simd.sub_f32s(number, added);
+                lost[vector] = simd.add_f32s(lost[vector], simd.add_f32s(of_sum, of_number));
+                sums[vector] = next;
+            }
         }
-    }
-    let total = together(&sums, &lost, rest);
-    match total.is_finite() {
-        true => total,
-        // A number is infinite or NaN, or a lane ran over on the way, which float64 never does.
-        false => joined(block.iter().map(|&number| f64::from(number))),
+        let sums: &[f32] = bytemuck::cast_slice(&sums[..vectors]);
+        let lost: &[f32] = bytemuck::cast_slice(&lost[..vectors]);
+        let total = together(sums, lost, rest);
+        match total.is_finite() {
+            true => total,
+            // A number is infinite or NaN, or a lane ran over on the way, which float64 never does.
+            false => joined(block.iter().map(|&number| f64::from(number))),
+        }
     }
 }
 
 /// The sum of lanes, of what they lost and of the numbers that filled no lane. Kept apart, so that
 /// what is done once a block does not decide how the loop over the block is compiled.
 #[inline(never)]
-fn together(sums: &[f32; LANES], lost: &[f32; LANES], rest: &[f32]) -> f64 {
+fn together(sums: &[f32], lost: &[f32], rest: &[f32]) -> f64 {
     // −0 is what changes no number that is added to it; the corrections of nothing but −0 are +0.
     let plain = sums.iter().chain(rest);
     let sum = plain.fold(-0.0, |sum, &number| sum + f64::from(number));
