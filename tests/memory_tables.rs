@@ -51,6 +51,8 @@ fn figure(name: &str, facts: &Facts) -> f64 {
             let elements = graph.ty(graph.inputs[0].1).shape.elements();
             facts.saved().total() as f64 / elements as f64
         }
+        "parameters" => cost.parameters.as_f64(),
+        "numbers in buffers" => cost.buffer_bytes.as_f64() / 4.0,
         "model utilization" => per_cent(speed.model_utilization()),
         "hardware utilization" => per_cent(speed.hardware_utilization()),
         "utilization with the recomputed counted three times" => {
