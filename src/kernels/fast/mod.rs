@@ -1,4 +1,4 @@
-//! The kernels that matter for speed: a compensated sum at the speed of memory, the product of
+//! The kernels that matter for speed: a compensated sum close to the speed of memory, the product of
 //! matrices, and a ball in a volume.
 //!
 //! The other kernels are written to be obviously right; these are written to be fast as well, in safe

@@ -1,4 +1,4 @@
-//! The sum of float32 numbers, compensated, in parallel, as fast as they can be read.
+//! The sum of float32 numbers, compensated, in parallel, nearly as fast as they can be read.
 //!
 //! Numbers are dealt to lanes, each of which adds up its own by error-free additions (Knuth's
 //! two-sum) and keeps what rounding lost. Nothing in a lane depends on its neighbours, so that lanes
