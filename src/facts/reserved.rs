@@ -197,6 +197,8 @@ impl Recorder for Script {
         }
         self.events.push(Event::Free { id });
     }
+
+    fn became(&mut self, _: &Allocation, _: MemoryKind, _: Moment) {}
 }
 
 #[cfg(test)]

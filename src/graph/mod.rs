@@ -5,11 +5,13 @@
 //! loop. Nothing here judges or costs anything.
 
 mod builder;
+mod dims;
 mod followed;
 mod layer;
 mod node;
 
 pub use builder::{Builder, Limits, Made, Mark};
+pub use dims::{Dim, Dims};
 pub use followed::followed;
 pub use layer::{DefinitionId, Layer, LayerId, LayerKind};
 pub use node::{Graph, Node, NodeId, Parameter, Region, Runs, Tensor, TensorId, TensorKind, Use};

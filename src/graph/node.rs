@@ -10,7 +10,7 @@ use smallvec::SmallVec;
 use smol_str::SmolStr;
 
 use super::{Layer, LayerId};
-use crate::ops::{Argument, Attributes, Call, Init, Op};
+use crate::ops::{Argument, Attributes, Call, Init, Op, Outputs};
 use crate::source::Span;
 use crate::tensor::TensorType;
 
@@ -407,6 +407,35 @@ impl Graph {
             fused_attention: self.fused_attention,
             autocast: false,
         })
+    }
+
+    /// The types that a node's op makes with other attributes, of tensors of other types: one type
+    /// for each tensor of the graph. `None` where they do not fit the op.
+    pub fn inferred(
+        &self,
+        node: &Node,
+        attributes: &Attributes,
+        types: &[TensorType],
+    ) -> Option<Outputs> {
+        let arguments: SmallVec<[Option<Argument>; 6]> = node
+            .arguments
+            .iter()
+            .map(|&id| {
+                let argument = self.argument(id)?;
+                let ty = &types[id.0 as usize];
+                Some(Argument { ty, ..argument })
+            })
+            .collect();
+        let call = Call {
+            op: node.op,
+            attributes,
+            arguments: &arguments,
+            outputs: &[],
+            training: self.training,
+            fused_attention: self.fused_attention,
+            autocast: false,
+        };
+        (node.op.infer)(&call).ok()
     }
 
     /// A tensor as an op sees it.

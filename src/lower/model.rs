@@ -7,6 +7,7 @@ use smol_str::SmolStr;
 
 use super::{Traces, lower};
 use crate::diag::Sink;
+use crate::formula::arithmetic::Number;
 use crate::graph::{DefinitionId, Graph, LayerId, NodeId};
 use crate::source::Span;
 use crate::spec::Spec;
@@ -58,6 +59,16 @@ impl Model {
             Some(blueprint) => blueprint.lower(spec, overrides, sink),
             None => lower(spec, overrides, sink),
         }
+    }
+
+    /// The dims that are whole numbers, with their sizes, by name.
+    pub fn whole_dims(&self) -> Vec<(SmolStr, u64)> {
+        let names = self.dims.names().into_iter();
+        let sizes = names.filter_map(|name| match self.dims.get(name)? {
+            Number::Integer(value) => Some((name.into(), u64::try_from(value).ok()?)),
+            _ => None,
+        });
+        sizes.collect()
     }
 
     /// The place of a layer: its name or, without one, its op or formula.

@@ -45,6 +45,12 @@ impl Recorder for Ends {
         let bytes = block.bytes;
         self.note(block.kind, now, |sum| *sum = sum.saturating_sub(bytes));
     }
+
+    fn became(&mut self, block: &Allocation, kind: MemoryKind, now: Moment) {
+        self.freed(block, now);
+        let bytes = block.bytes;
+        self.note(kind, now, |sum| *sum += bytes);
+    }
 }
 
 /// Holds the live bytes of the timeline to those of a run, call by call: how many agree, and what

@@ -10,10 +10,9 @@ use std::collections::BTreeMap;
 
 use petgraph::graph::NodeIndex;
 use rustc_hash::FxHashSet;
-use smallvec::SmallVec;
 
 use crate::graph::{Graph, Node, NodeId, TensorId, TensorKind};
-use crate::ops::{Argument, AttributeKind, AttributeValue, Attributes, Call};
+use crate::ops::{AttributeKind, AttributeValue, Attributes};
 use crate::tensor::{Shape, TensorType};
 
 /// What each size becomes; the others stay.
@@ -317,25 +316,7 @@ fn infer(
     attributes: &Attributes,
     types: &[TensorType],
 ) -> Option<Vec<Shape>> {
-    let arguments: SmallVec<[Option<Argument>; 6]> = node
-        .arguments
-        .iter()
-        .map(|&id| {
-            let mut argument = graph.argument(id)?;
-            argument.ty = &types[id.0 as usize];
-            Some(argument)
-        })
-        .collect();
-    let call = Call {
-        op: node.op,
-        attributes,
-        arguments: &arguments,
-        outputs: &[],
-        training: graph.training,
-        fused_attention: graph.fused_attention,
-        autocast: false,
-    };
-    let outputs = (node.op.infer)(&call).ok()?;
+    let outputs = graph.inferred(node, attributes, types)?;
     Some(outputs.into_iter().map(|ty| ty.shape).collect())
 }
 

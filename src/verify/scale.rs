@@ -8,7 +8,7 @@ use super::narrow::{self, Becomes};
 use crate::diag::Sink;
 use crate::facts::Facts;
 use crate::formula::arithmetic::Number;
-use crate::graph::NodeId;
+use crate::graph::{Dims, NodeId};
 use crate::lower::Model;
 use crate::spec::Spec;
 
@@ -97,7 +97,12 @@ pub fn scaled(
     limit: Size,
     outside: &dyn Fn(&Model, Size) -> Vec<NodeId>,
 ) -> (Model, Vec<Scaled>, Size) {
-    let (model, scaled, size) = along_dims(spec, model, limit);
+    let (model, mut scaled, size) = along_dims(spec, model, limit);
+    if size.fits(limit) {
+        return (model, scaled, size);
+    }
+    let (model, along_inputs, size) = along_inputs(spec, model, limit);
+    scaled.extend(along_inputs);
     if size.fits(limit) {
         return (model, scaled, size);
     }
@@ -121,15 +126,59 @@ pub fn scaled(
     (model, scaled, size)
 }
 
-/// Along its dims. The largest dim that brings something is divided by its smallest divisor, as long as the spec
-/// comes out without a fault: what is left should be neither flat nor thin, for statistics over two
-/// elements say nothing. `O(dims · log size)` lowerings.
+/// Along its dims. `O(dims · log size)` lowerings.
 pub(super) fn along_dims(spec: &Spec, model: Model, limit: Size) -> (Model, Vec<Scaled>, Size) {
-    let mut size = Size::of(spec, &model);
+    let imported = model.blueprint.is_some();
     let calls = model.graph.dag.node_count();
+    let dims = free_dims(spec, &model);
+    let resized = |model: &Model, overrides: &[(SmolStr, i64)]| {
+        // What does not come out is told where the spec is read, and only there.
+        let mut comes_out = true;
+        spec.dims.evaluate(overrides, |_, _| comes_out = false);
+        if !comes_out && !imported {
+            return None;
+        }
+        let mut sink = Sink::new();
+        let smaller = model.resized(spec, overrides, &mut sink);
+        let broken = smaller.graph.dag.node_count() == 0 && calls > 0;
+        (!sink.has_errors() && !broken).then_some(smaller)
+    };
+    divided(spec, model, limit, dims, &resized)
+}
+
+/// Along sizes of its inputs that have no names, as the batch of a program that was traced with one.
+/// `O(dims · log size)` walks of the graph.
+fn along_inputs(spec: &Spec, model: Model, limit: Size) -> (Model, Vec<Scaled>, Size) {
+    let found = Dims::of(&model.graph, &[]);
+    let dims = found.dims.iter().filter_map(|dim| {
+        let size = i64::try_from(dim.value).ok()?;
+        Some((dim.name.clone(), size))
+    });
+    let original = model.graph.clone();
+    let resized = |model: &Model, sizes: &[(SmolStr, i64)]| {
+        let sizes: Vec<u64> = sizes.iter().map(|(_, size)| size.unsigned_abs()).collect();
+        let graph = found.resized(&original, &sizes)?;
+        Some(Model {
+            graph,
+            ..model.clone()
+        })
+    };
+    divided(spec, model, limit, dims.collect(), &resized)
+}
+
+/// The largest dim that brings something is divided by its smallest divisor, as long as the model
+/// comes out without a fault: what is left should be neither flat nor thin, for statistics over two
+/// elements say nothing.
+fn divided(
+    spec: &Spec,
+    model: Model,
+    limit: Size,
+    dims: Vec<(SmolStr, i64)>,
+    resized: &dyn Fn(&Model, &[(SmolStr, i64)]) -> Option<Model>,
+) -> (Model, Vec<Scaled>, Size) {
+    let mut size = Size::of(spec, &model);
     let without_type = unknown(spec, &model);
     let mut best = model;
-    let dims = free_dims(spec, &best);
     let mut chosen = dims.clone();
     while !size.fits(limit) {
         let mut found: Option<(usize, i64, Model, Size)> = None;
@@ -139,18 +188,12 @@ pub(super) fn along_dims(spec: &Spec, model: Model, limit: Size) -> (Model, Vec<
             if to < 2 || to == chosen[at].1 {
                 continue;
             }
-            let mut overrides = chosen.clone();
-            overrides[at].1 = to;
-            // What does not come out is told where the spec is read, and only there.
-            let mut comes_out = true;
-            spec.dims.evaluate(&overrides, |_, _| comes_out = false);
-            if !comes_out && best.blueprint.is_none() {
+            let mut sizes = chosen.clone();
+            sizes[at].1 = to;
+            let Some(smaller) = resized(&best, &sizes) else {
                 continue;
-            }
-            let mut sink = Sink::new();
-            let smaller = best.resized(spec, &overrides, &mut sink);
-            let broken = smaller.graph.dag.node_count() == 0 && calls > 0;
-            if sink.has_errors() || broken || unknown(spec, &smaller) > without_type {
+            };
+            if unknown(spec, &smaller) > without_type {
                 continue;
             }
             let its = Size::of(spec, &smaller);

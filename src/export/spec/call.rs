@@ -2,10 +2,9 @@
 
 use smol_str::SmolStr;
 
-use super::dims::Dims;
 use super::owned::{Owned, Ownership, derived};
 use super::text::{Body, Line, Number, Operand, TensorText, Value};
-use crate::graph::{Graph, Node, NodeId, TensorId};
+use crate::graph::{Dims, Graph, Node, NodeId, TensorId};
 use crate::ops::definition::Default;
 use crate::ops::foreign::OPAQUE;
 use crate::ops::{Attribute, AttributeKind, AttributeValue, Attributes, Op};

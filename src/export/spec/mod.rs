@@ -6,7 +6,6 @@
 
 mod block;
 mod call;
-mod dims;
 mod expression;
 mod fold;
 mod formula;
@@ -20,13 +19,12 @@ mod tree;
 use std::fmt;
 
 use call::Calls;
-use dims::Dims;
 use fold::Fold;
 use owned::Ownership;
 use text::{entries, key, list, quoted, tensor_text};
 use tree::Tree;
 
-use crate::graph::{Graph, NodeId};
+use crate::graph::{Dims, Graph, NodeId};
 use crate::lower::Model;
 use crate::spec::Spec;
 use crate::tensor::Dtype;
@@ -63,7 +61,7 @@ pub fn write(model: &Model, beside: &Spec, options: &Options) -> Result<String, 
     let graph = &model.graph;
     check(graph)?;
     let ownership = Ownership::of(graph, model.dtype);
-    let dims = Dims::of(graph, &model.dims);
+    let dims = Dims::of(graph, &model.whole_dims());
     let calls = Calls {
         graph,
         ownership: &ownership,

@@ -330,6 +330,7 @@ impl<R: Recorder> Step<'_, R> {
             return;
         }
         if let Some(handle) = self.incoming[number].take() {
+            let handle = self.owned(number, handle);
             let bucket = self.bucket(number);
             match self.gradients[number] {
                 _ if self.is_fsdp() => self.gathering.gradients[number] = Some(handle),
@@ -354,5 +355,19 @@ impl<R: Recorder> Step<'_, R> {
                 }
             }
         }
+    }
+
+    /// A gradient that belongs to a parameter: what arrived, if nothing else refers to it, else a copy
+    /// (`AccumulateGrad`).
+    fn owned(&mut self, number: usize, handle: Handle) -> Handle {
+        if self.heap.is_sole(handle) {
+            self.heap.relabel(handle, MemoryKind::Gradients);
+            return handle;
+        }
+        let tensor = self.of.graph.parameters[number].tensor;
+        let bytes = self.share(tensor, self.of.dtypes.bytes(self.of.graph, tensor));
+        let copy = self.heap.allocate(bytes, MemoryKind::Gradients);
+        self.heap.release(handle);
+        copy
     }
 }

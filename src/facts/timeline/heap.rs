@@ -61,6 +61,9 @@ pub trait Recorder {
     fn allocated(&mut self, block: &Allocation);
     /// A block goes; `now` is when.
     fn freed(&mut self, block: &Allocation, now: Moment);
+    /// A block that lives is for something else from now on: a gradient on its way has become a
+    /// parameter's. `block` still has the old kind.
+    fn became(&mut self, block: &Allocation, kind: MemoryKind, now: Moment);
 }
 
 /// A reference to a block that lives.
@@ -132,6 +135,15 @@ impl<R: Recorder> Heap<R> {
             let block = *block;
             self.vacant.push(handle.0);
             self.recorder.freed(&block, self.now);
+        }
+    }
+
+    /// Says that a block is for something else from now on. `O(1)`.
+    pub fn relabel(&mut self, handle: Handle, kind: MemoryKind) {
+        let (block, _) = &mut self.blocks[handle.0 as usize];
+        if block.kind != kind {
+            self.recorder.became(block, kind, self.now);
+            block.kind = kind;
         }
     }
 

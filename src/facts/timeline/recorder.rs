@@ -43,6 +43,14 @@ impl Highest {
     }
 }
 
+/// Moves a block's bytes from one kind to another.
+fn moved(parts: &mut Parts, block: &Allocation, kind: MemoryKind) {
+    let old = &mut parts[block.kind as usize];
+    *old = old.saturating_sub(block.bytes);
+    let new = &mut parts[kind as usize];
+    *new = new.saturating_add(block.bytes);
+}
+
 impl Recorder for Highest {
     fn allocated(&mut self, block: &Allocation) {
         let part = &mut self.now[block.kind as usize];
@@ -61,6 +69,10 @@ impl Recorder for Highest {
         let part = &mut self.now[block.kind as usize];
         *part = part.saturating_sub(block.bytes);
         self.total = self.total.saturating_sub(block.bytes);
+    }
+
+    fn became(&mut self, block: &Allocation, kind: MemoryKind, _: Moment) {
+        moved(&mut self.now, block, kind);
     }
 }
 
@@ -102,6 +114,14 @@ impl Recorder for Living {
             self.blocks.remove(&block.number);
         }
     }
+
+    fn became(&mut self, block: &Allocation, kind: MemoryKind, _: Moment) {
+        if !self.over
+            && let Some(block) = self.blocks.get_mut(&block.number)
+        {
+            block.kind = kind;
+        }
+    }
 }
 
 /// One thing that happens to a block.
@@ -135,6 +155,8 @@ impl Recorder for Events {
             moment: now,
         });
     }
+
+    fn became(&mut self, _: &Allocation, _: MemoryKind, _: Moment) {}
 }
 
 /// What lives around one moment.
@@ -202,6 +224,10 @@ impl Recorder for Samples {
         *part = part.saturating_sub(block.bytes);
         self.total = self.total.saturating_sub(block.bytes);
         self.sample(now);
+    }
+
+    fn became(&mut self, block: &Allocation, kind: MemoryKind, _: Moment) {
+        moved(&mut self.now, block, kind);
     }
 }
 

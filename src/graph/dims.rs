@@ -1,4 +1,4 @@
-//! Which sizes of the inputs become dims, and which numbers of the calls follow from them.
+//! Which sizes of a graph's inputs may be other ones, and which numbers of its calls follow from them.
 //!
 //! A graph has numbers only. A size of an input may be named if the model still fits together when
 //! it is another one: the graph is walked with the size doubled, and each call's shapes are
@@ -7,15 +7,15 @@
 //! `arange`, are guessed; if a call then does not fit, the next guess is tried, and where none is
 //! left, the size stays a number.
 
+use petgraph::graph::NodeIndex;
 use rustc_hash::{FxHashMap, FxHashSet};
 use smallvec::SmallVec;
 use smol_str::SmolStr;
 
-use crate::graph::{Graph, Node, NodeId, TensorId};
+use super::{Graph, Node, NodeId, TensorId};
 use crate::ops::foreign::OPAQUE;
-use crate::ops::{Argument, AttributeValue, Attributes, Call, Outputs};
-use crate::spec::dims::DimValues;
-use crate::tensor::Shape;
+use crate::ops::{AttributeValue, Attributes};
+use crate::tensor::{Shape, TensorType};
 
 /// Most elements of a tensor of a graph whose sizes get names.
 const MOST_ELEMENTS: u64 = 1 << 50;
@@ -25,7 +25,7 @@ type Place = (NodeId, usize, usize);
 
 /// A size with a name.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Dim {
+pub struct Dim {
     /// The name.
     pub name: SmolStr,
     /// The size.
@@ -36,7 +36,7 @@ pub(super) struct Dim {
 
 /// The dims of a graph, and the numbers that follow from them.
 #[derive(Debug, Default)]
-pub(super) struct Dims {
+pub struct Dims {
     /// The dims that hold.
     pub dims: Vec<Dim>,
     /// By place, the dims whose product a number is a multiple of.
@@ -57,8 +57,9 @@ enum Guess {
 }
 
 impl Dims {
-    /// Finds the dims. `open` are those that the model's file leaves open. `O(nodes)`.
-    pub fn of(graph: &Graph, open: &DimValues) -> Dims {
+    /// Finds the dims. `open` are those that the model's file leaves open, and their sizes.
+    /// `O(nodes)` for each dim.
+    pub fn of(graph: &Graph, open: &[(SmolStr, u64)]) -> Dims {
         let mut dims = Dims::default();
         // Doubled axes must not take a tensor past what can be counted.
         if graph
@@ -105,6 +106,106 @@ impl Dims {
             .unwrap_or_else(|| value.to_string())
     }
 
+    /// The graph at other sizes of its dims, in their order; `None` where a call does not fit there.
+    /// `O(nodes)`.
+    pub fn resized(&self, graph: &Graph, sizes: &[u64]) -> Option<Graph> {
+        let mut made = graph.clone();
+        for (dim, &size) in self.dims.iter().zip(sizes) {
+            for &(input, axis) in &dim.axes {
+                let (_, id) = graph.inputs.get(input)?;
+                made.types[id.0 as usize].shape.set(axis, size);
+            }
+        }
+        let mut places: FxHashMap<NodeId, Vec<Place>> = FxHashMap::default();
+        for &place in self.follows.keys() {
+            places.entry(place.0).or_default().push(place);
+        }
+        for (id, node) in graph.nodes() {
+            let mut attributes = node.attributes.clone();
+            for place in places.remove(&id).unwrap_or_default() {
+                let (_, position, at) = place;
+                let value = attributes.get(position)?;
+                let mut numbers = list(value);
+                let number = numbers.get_mut(at)?;
+                *number = i64::try_from(self.at_sizes(
+                    self.follows.get(&place),
+                    u64::try_from(*number).ok()?,
+                    sizes,
+                )?)
+                .ok()?;
+                let value = like(value, numbers);
+                attributes.set(position, value);
+            }
+            let given = node.arguments.iter().filter(|id| id.is_present());
+            let moved = |&id: &TensorId| made.ty(id).shape != graph.ty(id).shape;
+            let states = node.outputs().any(|id| self.states(graph, id));
+            let changes = attributes != node.attributes || given.clone().any(moved);
+            if !graph.is_known(node) || !changes && !states {
+                continue;
+            }
+            let stated: Vec<Shape> = node
+                .outputs()
+                .map(|id| graph.ty(id).shape.clone())
+                .collect();
+            let before = graph.inferred(node, &node.attributes, &graph.types);
+            let infers =
+                before.is_some_and(|outputs| outputs.iter().map(|ty| &ty.shape).eq(stated.iter()));
+            let shapes: Vec<Shape> = match infers && node.op.name != OPAQUE {
+                true => {
+                    let outputs = graph.inferred(node, &attributes, &made.types)?;
+                    outputs.into_iter().map(|ty| ty.shape).collect()
+                }
+                // What another program states is not what the op infers.
+                false => node
+                    .outputs()
+                    .map(|id| self.stated(graph, id, sizes))
+                    .collect::<Option<_>>()?,
+            };
+            let ranks = shapes.iter().map(Shape::rank);
+            if !ranks.eq(stated.iter().map(Shape::rank)) {
+                return None;
+            }
+            for (output, shape) in node.outputs().zip(shapes) {
+                made.types[output.0 as usize].shape = shape;
+            }
+            let index = NodeIndex::new(id.0 as usize);
+            made.dag.node_weight_mut(index)?.attributes = attributes;
+        }
+        Some(made)
+    }
+
+    /// Whether sizes of a tensor follow from dims.
+    fn states(&self, graph: &Graph, id: TensorId) -> bool {
+        let mut axes = 0..graph.ty(id).shape.rank();
+        axes.any(|axis| self.sizes.contains_key(&(id, axis)))
+    }
+
+    /// The shape of a tensor, at other sizes of the dims.
+    fn stated(&self, graph: &Graph, id: TensorId, sizes: &[u64]) -> Option<Shape> {
+        let axes = graph.ty(id).shape.sizes().iter().enumerate();
+        axes.map(|(axis, &size)| self.at_sizes(self.sizes.get(&(id, axis)), size, sizes))
+            .collect()
+    }
+
+    /// A number that follows from dims, at other sizes of them.
+    fn at_sizes(
+        &self,
+        dims: Option<&SmallVec<[usize; 2]>>,
+        value: u64,
+        sizes: &[u64],
+    ) -> Option<u64> {
+        let mut rest = value;
+        let mut factor = 1u64;
+        for &number in dims.into_iter().flatten() {
+            let (dim, &size) = (self.dims.get(number)?, sizes.get(number)?);
+            if rest.is_multiple_of(dim.value) {
+                rest /= dim.value;
+                factor = factor.checked_mul(size)?;
+            }
+        }
+        rest.checked_mul(factor)
+    }
+
     fn product(&self, dims: Option<&SmallVec<[usize; 2]>>, value: Option<u64>) -> Option<String> {
         let (dims, mut rest) = (dims?, value?);
         let mut factors: Vec<&str> = Vec::new();
@@ -124,7 +225,7 @@ impl Dims {
 }
 
 /// The sizes that may become dims: what the file leaves open, then batch and sequence.
-fn candidates(graph: &Graph, open: &DimValues) -> Vec<Dim> {
+fn candidates(graph: &Graph, open: &[(SmolStr, u64)]) -> Vec<Dim> {
     let shapes: Vec<&Shape> = graph
         .inputs
         .iter()
@@ -156,12 +257,8 @@ fn candidates(graph: &Graph, open: &DimValues) -> Vec<Dim> {
         }
         axes
     };
-    for name in open.names() {
-        if let Some(crate::formula::arithmetic::Number::Integer(value)) = open.get(name)
-            && let Ok(value) = u64::try_from(value)
-        {
-            add(name.into(), value, all(value, &|_, _| true));
-        }
+    for (name, value) in open {
+        add(name.clone(), *value, all(*value, &|_, _| true));
     }
     if let Some(batch) = shapes.iter().find_map(|shape| shape.size(0)) {
         add("batch".into(), batch, all(batch, &|_, axis| axis == 0));
@@ -191,8 +288,8 @@ struct Walk<'a> {
     graph: &'a Graph,
     dim: &'a Dim,
     guess: Guess,
-    /// The shapes with the dim doubled, of the tensors whose shapes change.
-    shapes: FxHashMap<TensorId, Shape>,
+    /// The types with the dim doubled.
+    types: Vec<TensorType>,
     places: Vec<Place>,
     sizes: Vec<(TensorId, usize)>,
 }
@@ -205,7 +302,7 @@ impl<'a> Walk<'a> {
             graph,
             dim,
             guess,
-            shapes: FxHashMap::default(),
+            types: graph.types.clone(),
             places: Vec::new(),
             sizes: Vec::new(),
         }
@@ -218,7 +315,7 @@ impl<'a> Walk<'a> {
             let mut shape = self.shape(*id);
             shape.set(axis, shape.size(axis as i64)?.checked_mul(2)?);
             self.sizes.push((*id, axis));
-            self.shapes.insert(*id, shape);
+            self.set(*id, shape);
         }
         for (id, node) in self.graph.nodes() {
             self.node(id, node)?;
@@ -227,14 +324,15 @@ impl<'a> Walk<'a> {
     }
 
     fn shape(&self, id: TensorId) -> Shape {
-        match self.shapes.get(&id) {
-            Some(shape) => shape.clone(),
-            None => self.graph.ty(id).shape.clone(),
-        }
+        self.types[id.0 as usize].shape.clone()
+    }
+
+    fn set(&mut self, id: TensorId, shape: Shape) {
+        self.types[id.0 as usize].shape = shape;
     }
 
     fn changes(&self, id: TensorId) -> bool {
-        self.shapes.contains_key(&id)
+        self.types[id.0 as usize].shape != self.graph.ty(id).shape
     }
 
     fn node(&mut self, id: NodeId, node: &Node) -> Option<()> {
@@ -256,12 +354,13 @@ impl<'a> Walk<'a> {
         if !touched && attributes == node.attributes {
             return Some(());
         }
-        let before = self.graph.with_call(node, |call| (node.op.infer)(call));
-        let Ok(before) = before else {
+        let graph = self.graph;
+        let before = graph.inferred(node, &node.attributes, &graph.types);
+        let Some(before) = before else {
             self.guess_outputs(node, touched);
             return Some(());
         };
-        let after = self.infer(node, &attributes)?;
+        let after = graph.inferred(node, &attributes, &self.types)?;
         if before.len() != after.len() {
             return None;
         }
@@ -276,44 +375,10 @@ impl<'a> Walk<'a> {
                         self.sizes.push((output, axis));
                     }
                 }
-                self.shapes.insert(output, ty.shape.clone());
+                self.set(output, ty.shape.clone());
             }
         }
         Some(())
-    }
-
-    fn infer(&self, node: &Node, attributes: &Attributes) -> Option<Outputs> {
-        let types: SmallVec<[_; 4]> = node
-            .arguments
-            .iter()
-            .map(|&id| {
-                id.is_present().then(|| {
-                    let mut ty = self.graph.ty(id).clone();
-                    ty.shape = self.shape(id);
-                    ty
-                })
-            })
-            .collect();
-        let arguments: SmallVec<[Option<Argument>; 6]> = node
-            .arguments
-            .iter()
-            .zip(&types)
-            .map(|(&id, ty)| {
-                let mut argument = self.graph.argument(id)?;
-                argument.ty = ty.as_ref()?;
-                Some(argument)
-            })
-            .collect();
-        let call = Call {
-            op: node.op,
-            attributes,
-            arguments: &arguments,
-            outputs: &[],
-            training: self.graph.training,
-            fused_attention: self.graph.fused_attention,
-            autocast: false,
-        };
-        (node.op.infer)(&call).ok()
     }
 
     /// A reshape: of each group of axes that have the same product before and after, the number
@@ -447,14 +512,7 @@ impl<'a> Walk<'a> {
                 }
             }
             if changed {
-                attributes.set(
-                    position,
-                    match value {
-                        AttributeValue::Integers(_) => numbers.into(),
-                        AttributeValue::Float(_) => (numbers[0] as f64).into(),
-                        _ => numbers[0].into(),
-                    },
-                );
+                attributes.set(position, like(value, numbers));
             }
         }
         attributes
@@ -467,9 +525,19 @@ impl<'a> Walk<'a> {
             if shape.size(0) == Some(self.dim.value) {
                 shape.set(0, self.dim.value.saturating_mul(2));
                 self.sizes.push((output, 0));
-                self.shapes.insert(output, shape);
+                self.set(output, shape);
             }
         }
+    }
+}
+
+/// Those numbers as a value of the same kind.
+fn like(value: &AttributeValue, numbers: Vec<i64>) -> AttributeValue {
+    let first = || numbers.first().copied().unwrap_or_default();
+    match value {
+        AttributeValue::Integers(_) => numbers.into(),
+        AttributeValue::Float(_) => (first() as f64).into(),
+        _ => first().into(),
     }
 }
 
