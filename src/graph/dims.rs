@@ -174,10 +174,20 @@ impl Dims {
         Some(made)
     }
 
+    /// Whether a number of a call follows from a dim: position of the attribute, place in its list.
+    pub fn decides(&self, place: (NodeId, usize, usize)) -> bool {
+        self.follows.contains_key(&place)
+    }
+
+    /// Whether a size of a tensor follows from a dim.
+    pub fn decides_size(&self, id: TensorId, axis: usize) -> bool {
+        self.sizes.contains_key(&(id, axis))
+    }
+
     /// Whether sizes of a tensor follow from dims.
     fn states(&self, graph: &Graph, id: TensorId) -> bool {
         let mut axes = 0..graph.ty(id).shape.rank();
-        axes.any(|axis| self.sizes.contains_key(&(id, axis)))
+        axes.any(|axis| self.decides_size(id, axis))
     }
 
     /// The shape of a tensor, at other sizes of the dims.

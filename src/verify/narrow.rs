@@ -3,7 +3,8 @@
 //! A size is made smaller wherever it stands: on axes of inputs and parameters, and among the
 //! numbers of calls. The shapes of all calls are then inferred anew. Where a call no longer fits,
 //! as a reshape of 768 into 12 heads of 64 once 768 is 192, the sizes that it is about are proposed
-//! to follow or to stay, and the walk begins again with the proposal that came farthest.
+//! to follow or to stay, and the walk begins again with the proposal that came farthest. Numbers that
+//! follow from the batch or the length of a sequence stay, whatever they are equal to.
 
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
@@ -11,7 +12,7 @@ use std::collections::BTreeMap;
 use petgraph::graph::NodeIndex;
 use rustc_hash::FxHashSet;
 
-use crate::graph::{Graph, Node, NodeId, TensorId, TensorKind};
+use crate::graph::{Dims, Graph, Node, NodeId, TensorId, TensorKind};
 use crate::ops::{AttributeKind, AttributeValue, Attributes};
 use crate::tensor::{Shape, TensorType};
 
@@ -23,6 +24,15 @@ const LEAST: u64 = 8;
 
 /// How often a graph is walked to settle one change.
 const WALKS: usize = 2000;
+
+/// A graph, and the dims whose followers stay as they are.
+#[derive(Clone, Copy)]
+pub(super) struct Source<'a> {
+    /// The graph.
+    pub graph: &'a Graph,
+    /// The dims.
+    pub dims: &'a Dims,
+}
 
 /// A graph walked through, with the types of all tensors and the numbers of the calls that changed.
 struct Walked {
@@ -38,7 +48,7 @@ struct Stuck {
 
 /// The graph with those sizes, and what the others had to become for it to fit together; `None`
 /// where it does not. `O(nodes)` for each of a bounded number of walks.
-pub(super) fn narrowed(graph: &Graph, wanted: &Becomes) -> Option<(Graph, Becomes)> {
+pub(super) fn narrowed(source: Source<'_>, wanted: &Becomes) -> Option<(Graph, Becomes)> {
     let mut tried: FxHashSet<Becomes> = FxHashSet::default();
     let mut ahead: Vec<(Becomes, Stuck)> = Vec::new();
     let mut next = vec![wanted.clone()];
@@ -47,8 +57,8 @@ pub(super) fn narrowed(graph: &Graph, wanted: &Becomes) -> Option<(Graph, Become
             if !tried.insert(sizes.clone()) {
                 continue;
             }
-            match walk(graph, &sizes) {
-                Ok(walked) => return Some((rebuilt(graph, walked), sizes)),
+            match source.walk(&sizes) {
+                Ok(walked) => return Some((rebuilt(source.graph, walked), sizes)),
                 Err(stuck) => ahead.push((sizes, stuck)),
             }
         }
@@ -79,43 +89,52 @@ fn rebuilt(graph: &Graph, walked: Walked) -> Graph {
     made
 }
 
-fn mapped(sizes: &Becomes, shape: &Shape) -> Shape {
-    let sizes = shape.sizes().iter().map(|&size| becomes(sizes, size));
-    sizes.collect()
-}
-
 fn becomes(sizes: &Becomes, size: u64) -> u64 {
     sizes.get(&size).copied().unwrap_or(size)
 }
 
-fn walk(graph: &Graph, sizes: &Becomes) -> Result<Walked, Stuck> {
-    let mut types = graph.types.clone();
-    for (ty, tensor) in types.iter_mut().zip(&graph.tensors) {
-        if matches!(tensor.kind, TensorKind::Input(_) | TensorKind::Parameter(_)) {
-            ty.shape = mapped(sizes, &ty.shape);
+impl Source<'_> {
+    fn walk(self, sizes: &Becomes) -> Result<Walked, Stuck> {
+        let graph = self.graph;
+        let mut types = graph.types.clone();
+        for (at, (ty, tensor)) in types.iter_mut().zip(&graph.tensors).enumerate() {
+            if matches!(tensor.kind, TensorKind::Input(_) | TensorKind::Parameter(_)) {
+                ty.shape = self.mapped(sizes, TensorId(at as u32));
+            }
         }
-    }
-    let mut walked = Walked {
-        types,
-        attributes: Vec::new(),
-    };
-    for (id, node) in graph.nodes() {
-        if graph.is_known(node) {
-            walked.step(graph, id, node, sizes)?;
+        let mut walked = Walked {
+            types,
+            attributes: Vec::new(),
+        };
+        for (id, node) in graph.nodes() {
+            if graph.is_known(node) {
+                walked.step(self, id, node, sizes)?;
+            }
         }
+        Ok(walked)
     }
-    Ok(walked)
+
+    /// A shape of the graph with other sizes.
+    fn mapped(self, sizes: &Becomes, id: TensorId) -> Shape {
+        let axes = self.graph.ty(id).shape.sizes().iter().enumerate();
+        let size = |(axis, &size)| match self.dims.decides_size(id, axis) {
+            true => size,
+            false => becomes(sizes, size),
+        };
+        axes.map(size).collect()
+    }
 }
 
 impl Walked {
     fn step(
         &mut self,
-        graph: &Graph,
+        source: Source<'_>,
         id: NodeId,
         node: &Node,
         sizes: &Becomes,
     ) -> Result<(), Stuck> {
-        let attributes = numbers(node, &|number| becomes(sizes, number));
+        let graph = source.graph;
+        let attributes = source.numbers(id, node, sizes);
         let inputs = node.arguments.iter().filter(|id| id.is_present());
         let touched = attributes != node.attributes
             || inputs
@@ -145,13 +164,15 @@ impl Walked {
                 None => {
                     return Err(Stuck {
                         node: id.0,
-                        proposals: self.proposals(graph, node, sizes),
+                        proposals: self.proposals(source, id, sizes),
                     });
                 }
             }
         } else {
             // What another program states is not what the op infers.
-            stated().map(|shape| mapped(sizes, &shape)).collect()
+            node.outputs()
+                .map(|output| source.mapped(sizes, output))
+                .collect()
         };
         for (output, shape) in node.outputs().zip(shapes) {
             self.types[output.0 as usize].shape = shape;
@@ -167,31 +188,50 @@ impl Walked {
     }
 
     /// What the sizes of a call might become, so that it fits.
-    fn proposals(&self, graph: &Graph, node: &Node, sizes: &Becomes) -> Vec<(u64, u64)> {
+    fn proposals(&self, source: Source<'_>, id: NodeId, sizes: &Becomes) -> Vec<(u64, u64)> {
+        let graph = source.graph;
+        let node = graph.node(id);
         let mut axes: Vec<(u64, u64)> = Vec::new();
         for &id in node.arguments.iter().filter(|id| id.is_present()) {
             let (before, after) = (graph.ty(id).shape.sizes(), self.ty(id).shape.sizes());
-            axes.extend(before.iter().copied().zip(after.iter().copied()));
+            let both = before.iter().copied().zip(after.iter().copied());
+            let free = both
+                .enumerate()
+                .filter(|(axis, _)| !source.dims.decides_size(id, *axis));
+            axes.extend(free.map(|(_, both)| both));
         }
         let mut proposals: Vec<(u64, u64)> = Vec::new();
         let mut propose = |from: u64, to: u64| {
-            let new = to >= 2 && becomes(sizes, from) != to && !proposals.contains(&(from, to));
+            // Nothing grows, where all is to be smaller.
+            let new = (2..=from).contains(&to)
+                && becomes(sizes, from) != to
+                && !proposals.contains(&(from, to));
             if new && from >= LEAST {
                 proposals.push((from, to));
             }
         };
         // A number of a reshape, or of a split, takes up what the elements have lost.
-        if let Some(&id) = node.arguments.first().filter(|id| id.is_present()) {
-            let (before, after) = (graph.ty(id).shape.elements(), self.ty(id).shape.elements());
-            let listed = listed(node, Some(&graph.ty(node.first_output).shape));
+        if let Some(&first) = node.arguments.first().filter(|id| id.is_present()) {
+            let elements = |ty: &TensorType| ty.shape.elements();
+            let (before, after) = (elements(graph.ty(first)), elements(self.ty(first)));
+            let made = &graph.ty(node.first_output).shape;
+            let (fixed, listed): (Vec<_>, Vec<_>) = source
+                .listed(id, Some(made))
+                .into_iter()
+                .partition(|&(_, fixed)| fixed);
+            let fixed: u128 = fixed
+                .iter()
+                .map(|&(number, _)| u128::from(number))
+                .product();
             let product = |f: &dyn Fn(u64) -> u64| -> u128 {
-                listed.iter().map(|&number| u128::from(f(number))).product()
+                let factors = listed.iter().map(|&(number, _)| u128::from(f(number)));
+                fixed * factors.product::<u128>()
             };
             if product(&|number| number) == u128::from(before) {
                 let now = product(&|number| becomes(sizes, number));
                 // What follows an axis of the operand already, comes last.
                 let follows = |number: u64| axes.contains(&(number, becomes(sizes, number)));
-                let mut order = listed.clone();
+                let mut order: Vec<u64> = listed.iter().map(|&(number, _)| number).collect();
                 order.sort_by_key(|&number| (follows(number), Reverse(number)));
                 for number in order {
                     let others = now / u128::from(becomes(sizes, number)).max(1);
@@ -214,7 +254,12 @@ impl Walked {
             }
         }
         // Numbers of the call follow axes that shrank by a factor.
-        for number in listed(node, None) {
+        let free = source.listed(id, None).into_iter();
+        let free: Vec<u64> = free
+            .filter(|&(_, fixed)| !fixed)
+            .map(|(number, _)| number)
+            .collect();
+        for &number in &free {
             for &(from, to) in axes.iter().filter(|(from, to)| from != to) {
                 let product = number.checked_mul(to);
                 if let Some(product) = product.filter(|product| product.is_multiple_of(from)) {
@@ -223,7 +268,7 @@ impl Walked {
             }
         }
         // Or what was made smaller stays as it was.
-        for number in axes.iter().map(|&(from, _)| from).chain(listed(node, None)) {
+        for number in axes.iter().map(|&(from, _)| from).chain(free) {
             propose(number, number);
         }
         proposals
@@ -242,29 +287,62 @@ fn open_size(graph: &Graph, node: &Node) -> bool {
         && given.is_some_and(|&id| graph.ty(id).shape != *made)
 }
 
-/// The numbers that a call is given and that may be sizes.
-fn listed(node: &Node, made: Option<&Shape>) -> Vec<u64> {
-    let mut list = Vec::new();
-    for (_, value) in sized(node) {
-        match value {
-            AttributeValue::Integer(number) => list.push(*number),
-            // An open size is the one that the call has made.
-            AttributeValue::Integers(numbers) => {
-                let open = numbers.iter().filter(|&&number| number < 0).count() == 1;
-                let whole = made.filter(|made| open && made.rank() == numbers.len());
-                let sizes = whole.map(|made| made.sizes().iter().map(|&size| size as i64));
-                match sizes {
-                    Some(sizes) => list.extend(sizes),
-                    None => list.extend(numbers.iter()),
+impl Source<'_> {
+    /// The numbers that a call is given and that may be sizes, and whether they stay.
+    fn listed(self, id: NodeId, made: Option<&Shape>) -> Vec<(u64, bool)> {
+        let mut list = Vec::new();
+        for (position, value) in sized(self.graph.node(id)) {
+            let fixed = |at| self.dims.decides((id, position, at));
+            match value {
+                AttributeValue::Integer(number) => list.push((*number, fixed(0))),
+                // An open size is the one that the call has made.
+                AttributeValue::Integers(numbers) => {
+                    let open = numbers.iter().filter(|&&number| number < 0).count() == 1;
+                    let whole = made.filter(|made| open && made.rank() == numbers.len());
+                    let sizes: Vec<i64> = match whole {
+                        Some(made) => made.sizes().iter().map(|&size| size as i64).collect(),
+                        None => numbers.to_vec(),
+                    };
+                    let numbers = sizes.into_iter().enumerate();
+                    list.extend(numbers.map(|(at, number)| (number, fixed(at))));
                 }
+                _ => {}
             }
-            _ => {}
         }
+        let positive = list
+            .into_iter()
+            .filter_map(|(number, fixed)| Some((u64::try_from(number).ok()?, fixed)));
+        positive.filter(|&(number, _)| number > 0).collect()
     }
-    let positive = list
-        .into_iter()
-        .filter_map(|number| u64::try_from(number).ok());
-    positive.filter(|&number| number > 0).collect()
+
+    /// The attributes of a call with other numbers.
+    fn numbers(self, id: NodeId, node: &Node, sizes: &Becomes) -> Attributes {
+        let mut attributes = node.attributes.clone();
+        for (position, value) in sized(node) {
+            let other = |at: usize, number: i64| match u64::try_from(number) {
+                Ok(size) if !self.dims.decides((id, position, at)) => {
+                    i64::try_from(becomes(sizes, size)).unwrap_or(number)
+                }
+                _ => number,
+            };
+            match value {
+                AttributeValue::Integer(number) => {
+                    attributes.set(position, other(0, *number).into());
+                }
+                AttributeValue::Float(number) if number.fract() == 0.0 && number.abs() < 1e15 => {
+                    attributes.set(position, (other(0, *number as i64) as f64).into());
+                }
+                AttributeValue::Integers(numbers) => {
+                    let numbers = numbers.iter().enumerate();
+                    let numbers: Vec<i64> =
+                        numbers.map(|(at, &number)| other(at, number)).collect();
+                    attributes.set(position, numbers.into());
+                }
+                _ => {}
+            }
+        }
+        attributes
+    }
 }
 
 fn sized(node: &Node) -> impl Iterator<Item = (usize, &AttributeValue)> {
@@ -284,29 +362,6 @@ fn sized(node: &Node) -> impl Iterator<Item = (usize, &AttributeValue)> {
                 )
             )
     })
-}
-
-/// The attributes of a call with other numbers.
-fn numbers(node: &Node, f: &dyn Fn(u64) -> u64) -> Attributes {
-    let mut attributes = node.attributes.clone();
-    let other = |number: i64| match u64::try_from(number) {
-        Ok(size) => i64::try_from(f(size)).unwrap_or(number),
-        Err(_) => number,
-    };
-    for (position, value) in sized(node) {
-        match value {
-            AttributeValue::Integer(number) => attributes.set(position, other(*number).into()),
-            AttributeValue::Float(number) if number.fract() == 0.0 && number.abs() < 1e15 => {
-                attributes.set(position, (other(*number as i64) as f64).into());
-            }
-            AttributeValue::Integers(numbers) => {
-                let numbers: Vec<i64> = numbers.iter().map(|&number| other(number)).collect();
-                attributes.set(position, numbers.into());
-            }
-            _ => {}
-        }
-    }
-    attributes
 }
 
 /// The shapes that a call makes of operands of those types.
@@ -371,6 +426,11 @@ name = "joined"
 formula = "(scores @ heads).transpose(1, 2).reshape(4, 10, -1)"
 "#;
 
+    fn with(graph: &Graph, wanted: &Becomes) -> Option<(Graph, Becomes)> {
+        let dims = &Dims::of(graph, &[]);
+        narrowed(Source { graph, dims }, wanted)
+    }
+
     fn shapes(graph: &Graph) -> Vec<String> {
         let nodes = graph.nodes().map(|(_, node)| node.first_output);
         nodes.map(|id| graph.ty(id).shape.to_string()).collect()
@@ -381,7 +441,7 @@ formula = "(scores @ heads).transpose(1, 2).reshape(4, 10, -1)"
     fn what_a_reshape_is_about_follows() {
         let (_, model) = lowered(HEADS);
         let wanted = Becomes::from([(768, 192)]);
-        let (graph, sizes) = narrowed(&model.graph, &wanted).unwrap();
+        let (graph, sizes) = with(&model.graph, &wanted).unwrap();
         assert_eq!(sizes, Becomes::from([(64, 16), (768, 192)]));
         assert_eq!(
             shapes(&graph),
@@ -407,14 +467,14 @@ formula = "(scores @ heads).transpose(1, 2).reshape(4, 10, -1)"
         let text = text.replace("reshape(4, 10, -1)", "reshape(4, 15, 768) + 0.0");
         let (_, model) = lowered(&text);
         let wanted = Becomes::from([(768, 7 * 768 / 256), (256, 7)]);
-        let (graph, sizes) = narrowed(&model.graph, &wanted).unwrap();
+        let (graph, sizes) = with(&model.graph, &wanted).unwrap();
         assert_eq!(sizes, wanted);
         assert_eq!(
             shapes(&graph).last().map(String::as_str),
             Some("[4, 15, 21]")
         );
         let odd = Becomes::from([(768, 100)]);
-        let (_, sizes) = narrowed(&model.graph, &odd).unwrap();
+        let (_, sizes) = with(&model.graph, &odd).unwrap();
         assert_eq!(sizes, Becomes::new());
     }
 }

@@ -3,7 +3,7 @@
 
 use smol_str::{SmolStr, format_smolstr};
 
-use super::narrow::{self, Becomes};
+use super::narrow::{self, Becomes, Source};
 
 use crate::diag::Sink;
 use crate::facts::Facts;
@@ -244,6 +244,11 @@ fn along_sizes(
     (mut size, kept): (Size, &[u64]),
 ) -> (Model, Vec<Scaled>, Size) {
     let without_type = unknown(spec, model);
+    let dims = Dims::of(&model.graph, &model.whole_dims());
+    let source = Source {
+        graph: &model.graph,
+        dims: &dims,
+    };
     let (inputs, widths) = narrow::found(&model.graph);
     let mut moves: Vec<Halved> = inputs.iter().map(|&size| Halved::Input(size)).collect();
     moves.push(Halved::Widths);
@@ -273,7 +278,7 @@ fn along_sizes(
             let mut wanted = becomes.clone();
             let sizes = halved.iter().flat_map(|&halved| sizes(halved));
             wanted.extend(sizes.map(|of| (of, now(of) / 2)));
-            let (graph, settled) = narrow::narrowed(&model.graph, &wanted)?;
+            let (graph, settled) = narrow::narrowed(source, &wanted)?;
             let smaller = Model {
                 graph,
                 ..model.clone()
