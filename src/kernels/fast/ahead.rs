@@ -1,28 +1,37 @@
-//! Asking for numbers before they are needed.
+//! Reading memory as fast as it comes: along several streams at once, and asked for early.
 //!
-//! A processor looks some hundreds of instructions ahead. A loop that does several operations a
-//! number fills that window with few cache lines, and waits for memory that could have been on its
-//! way; one that asks for lines early keeps as many under way as one that only reads.
+//! A processor looks some hundreds of instructions ahead, and its memory unit foresees one line after
+//! another within a page. A loop along one stream that does several operations a number fills
+//! neither; one along several streams, each in pages of its own, that asks for lines before it needs
+//! them, has as many on their way as one that only reads.
 
-/// Lanes of the loops that read ahead, and numbers that are asked for at once.
-pub const LANES: usize = 128;
+/// Numbers of a row: the lanes of the loops, and what is asked for at once.
+pub const LANES: usize = 64;
 
-/// How far ahead, in numbers: 8 KiB, which takes a core longer to work through than memory to
-/// answer, and is a quarter of the smallest first-level caches.
-const DISTANCE: usize = 2048;
+/// A row of numbers.
+pub type Row = [f32; LANES];
 
-/// What is to be asked for while the numbers from `start` on are worked through, a row a row.
+/// How many rows ahead: 4 KiB, which takes a core longer to work through than memory to answer.
+const DISTANCE: usize = 16;
+
+/// Equally many rows for each stream, one stream behind the other, and the numbers that are left.
 #[inline(always)]
-pub fn of(numbers: &[f32], start: usize) -> &[[f32; LANES]] {
-    let from = numbers.len().min(start.saturating_add(DISTANCE));
-    numbers[from..].as_chunks().0
+pub fn streams<const STREAMS: usize>(numbers: &[f32]) -> ([&[Row]; STREAMS], &[f32]) {
+    let rows = numbers.len() / LANES / STREAMS;
+    let (whole, rest) = numbers.split_at(rows * STREAMS * LANES);
+    let (whole, _) = whole.as_chunks::<LANES>();
+    (
+        std::array::from_fn(|stream| &whole[stream * rows..][..rows]),
+        rest,
+    )
 }
 
-/// Asks for the cache lines of a row, if there is one. Changes nothing but the time it takes.
+/// Asks for the row of a stream that is needed soon after that one, or for its last one. Changes
+/// nothing but the time it takes.
 #[inline(always)]
-pub fn fetch(row: Option<&[f32; LANES]>) {
+pub fn fetch(stream: &[Row], at: usize) {
     #[cfg(target_arch = "x86_64")]
-    if let Some(row) = row {
+    if let Some(row) = stream.get((at + DISTANCE).min(stream.len().saturating_sub(1))) {
         // Lines have 64 bytes.
         for line in 0..LANES / 16 {
             safe_arch::prefetch_t0(&row[16 * line]);
@@ -30,5 +39,22 @@ pub fn fetch(row: Option<&[f32; LANES]>) {
     }
     // Elsewhere the processor's own foresight has to do: no safe function asks for a line.
     #[cfg(not(target_arch = "x86_64"))]
-    let _ = row;
+    let _ = (stream, at);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Guards that every number lies in one stream or in the rest, in order.
+    #[test]
+    fn streams_hold_all_numbers() {
+        for count in [0, 1, 4 * LANES - 1, 4 * LANES, 9 * LANES + 5] {
+            let numbers: Vec<f32> = (0..count).map(|number| number as f32).collect();
+            let (streams, rest) = streams::<4>(&numbers);
+            let rows = streams.iter().flat_map(|stream| stream.iter().flatten());
+            assert!(rows.chain(rest).eq(&numbers), "{count}");
+            assert!(rest.len() < 4 * LANES);
+        }
+    }
 }

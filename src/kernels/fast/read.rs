@@ -1,7 +1,7 @@
 //! Reading numbers and doing next to nothing with them: what the machine's memory gives at best, to
 //! hold the speed of other kernels against.
 
-use pulp::Arch;
+use pulp::{Arch, Simd, WithSimd, bytemuck};
 use rayon::prelude::*;
 
 use super::ahead::{self, LANES};
@@ -13,25 +13,27 @@ pub type Way = (&'static str, fn(&[f32]) -> u32);
 /// Several ways, since none is the fastest on every machine; bandwidth is that of the best.
 pub static WAYS: [Way; 6] = [
     ("exclusive or, small blocks", |numbers| {
-        read(numbers, 1 << 15, exclusive_or)
+        read(numbers, BLOCK, exclusive_or::<1>)
     }),
     ("exclusive or, a block a thread", |numbers| {
-        read(numbers, share(numbers), exclusive_or)
+        read(numbers, share(numbers), exclusive_or::<1>)
     }),
-    ("exclusive or, small blocks, asked for early", |numbers| {
-        read(numbers, 1 << 15, exclusive_or_early)
+    ("exclusive or, four streams", |numbers| {
+        read(numbers, BLOCK, exclusive_or::<4>)
     }),
-    (
-        "exclusive or, a block a thread, asked for early",
-        |numbers| read(numbers, share(numbers), exclusive_or_early),
-    ),
+    ("exclusive or, eight streams", |numbers| {
+        read(numbers, BLOCK, exclusive_or::<8>)
+    }),
     ("additions, small blocks", |numbers| {
-        read(numbers, 1 << 15, additions)
+        read(numbers, BLOCK, additions)
     }),
     ("additions, a block a thread", |numbers| {
         read(numbers, share(numbers), additions)
     }),
 ];
+
+/// Numbers of a small block.
+const BLOCK: usize = 1 << 17;
 
 fn share(numbers: &[f32]) -> usize {
     numbers.len().div_ceil(rayon::current_num_threads()).max(1)
@@ -42,43 +44,48 @@ fn read(numbers: &[f32], block: usize, one: fn(&[f32]) -> u32) -> u32 {
     blocks.into_iter().fold(0, |all, block| all ^ block)
 }
 
-fn exclusive_or(block: &[f32]) -> u32 {
-    Arch::new().dispatch(
-        #[inline(always)]
-        || exclusive_or_of(block, &[]),
-    )
+fn exclusive_or<const STREAMS: usize>(block: &[f32]) -> u32 {
+    Arch::new().dispatch(ExclusiveOr::<STREAMS>(block))
 }
 
-fn exclusive_or_early(block: &[f32]) -> u32 {
-    Arch::new().dispatch(
-        #[inline(always)]
-        || exclusive_or_of(block, ahead::of(block, 0)),
-    )
-}
+/// The exclusive or of the bits of all numbers of a block, read along so many streams.
+struct ExclusiveOr<'a, const STREAMS: usize>(&'a [f32]);
 
-#[inline(always)]
-fn exclusive_or_of(block: &[f32], ahead: &[[f32; LANES]]) -> u32 {
-    let mut all = [0u32; LANES];
-    let (whole, rest) = block.as_chunks::<LANES>();
-    for (at, numbers) in whole.iter().enumerate() {
-        ahead::fetch(ahead.get(at));
-        for lane in 0..LANES {
-            all[lane] ^= numbers[lane].to_bits();
+impl<const STREAMS: usize> WithSimd for ExclusiveOr<'_, STREAMS> {
+    type Output = u32;
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, simd: S) -> u32 {
+        let mut all = [simd.splat_u32s(0); 4];
+        let (streams, rest) = ahead::streams::<STREAMS>(self.0);
+        for at in 0..streams[0].len() {
+            for stream in streams {
+                let row: &[u32; LANES] = bytemuck::cast_ref(&stream[at]);
+                for (at, &vector) in S::as_simd_u32s(row).0.iter().enumerate() {
+                    all[at % 4] = simd.xor_u32s(all[at % 4], vector);
+                }
+            }
         }
+        let all = all;
+        let lanes: &[u32] = bytemuck::cast_slice(&all);
+        let rest = rest.iter().map(|number| number.to_bits());
+        lanes
+            .iter()
+            .copied()
+            .chain(rest)
+            .fold(0, |all, bits| all ^ bits)
     }
-    let rest = rest.iter().map(|number| number.to_bits());
-    all.into_iter().chain(rest).fold(0, |all, bits| all ^ bits)
 }
 
 fn additions(block: &[f32]) -> u32 {
     Arch::new().dispatch(
         #[inline(always)]
         || {
-            let mut sums = [0.0f32; LANES];
-            let (whole, rest) = block.as_chunks::<LANES>();
+            let mut sums = [0.0f32; 2 * LANES];
+            let (whole, rest) = block.as_chunks::<{ 2 * LANES }>();
             for numbers in whole {
-                for lane in 0..LANES {
-                    sums[lane] += numbers[lane];
+                for (sum, number) in sums.iter_mut().zip(numbers) {
+                    *sum += number;
                 }
             }
             sums.iter().chain(rest).sum::<f32>().to_bits()
