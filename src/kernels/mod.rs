@@ -56,6 +56,7 @@ mod search;
 mod shape;
 mod slicing;
 mod softmax;
+mod suppression;
 mod tape;
 mod unary;
 mod vision;

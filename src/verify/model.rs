@@ -1,6 +1,9 @@
 //! The claims of a whole model, and those of its calls.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
+
+use smol_str::SmolStr;
 
 use rustc_hash::FxHashMap;
 
@@ -18,7 +21,7 @@ use crate::facts::ranges::Ranges;
 use crate::facts::storage::Storages;
 use crate::facts::timeline;
 use crate::graph::{Graph, NodeId, TensorId};
-use crate::kernels::{Array, Setting};
+use crate::kernels::{self, Array, Setting};
 use crate::lower::Model;
 use crate::ops::gradient::Kernels;
 use crate::ops::{AttributeValue, Call};
@@ -257,9 +260,16 @@ impl Whole<'_> {
         let mut seen: FxHashMap<String, ()> = FxHashMap::default();
         let mut verdicts = Vec::new();
         let mut calls = 0;
+        let mut members: BTreeMap<(&str, &str), (usize, BTreeSet<SmolStr>)> = BTreeMap::new();
         let mut watch = |one: &Seen| {
             calls += 1;
             progress(calls, total);
+            let op = one.call.op.name;
+            if let Some(member) = kernels::find(op).and_then(|kernel| kernel.member) {
+                let (times, targets) = members.entry((op, member)).or_default();
+                *times += 1;
+                targets.extend(one.call.text("target"));
+            }
             if seen.insert(signature(one.call), ()).is_none() {
                 for verdict in verify_call(one.call, one.operands, self.seed) {
                     verdicts.push((one.node, verdict));
@@ -270,6 +280,17 @@ impl Whole<'_> {
             .forward(self.drawn, Setting::exact(self.seed), &mut watch);
         for (node, verdict) in verdicts {
             result.add(&self.place(node), verdict);
+        }
+        for ((op, member), (times, targets)) in members {
+            let targets: Vec<SmolStr> = targets.into_iter().collect();
+            let names = match targets.as_slice() {
+                [] => String::new(),
+                targets => format!(" ({})", targets.join(", ")),
+            };
+            result.notes.push(format!(
+                "`{op}` stands for functions that are not told apart{names}. Run here as {member} ({times} {}), to which the claims of the class are held; values that follow from it are not the model's.",
+                if times == 1 { "call" } else { "calls" },
+            ));
         }
         result.calls = calls;
         result.distinct = seen.len();
