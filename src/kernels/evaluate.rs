@@ -47,6 +47,15 @@ impl Setting {
     }
 
     fn arithmetic(&self, call: &Call) -> Arithmetic {
+        let mut arithmetic = self.of_types(call);
+        if let Some(accumulate) = self.accumulate {
+            arithmetic.accumulate = accumulate;
+        }
+        arithmetic
+    }
+
+    /// The types that PyTorch's kernels would use on what is stored.
+    fn of_types(&self, call: &Call) -> Arithmetic {
         if let Some(stored) = self.stored {
             return Arithmetic::of(stored);
         }
@@ -62,14 +71,11 @@ impl Setting {
             .filter(|dtype| dtype.is_float())
             .map(opmath)
             .reduce(|a, b| if a == Dtype::Float64 { a } else { b });
-        let mut arithmetic = Arithmetic::of(widest.unwrap_or(Dtype::Float64));
-        if let (Some(accumulate), Some(_)) = (self.accumulate, widest) {
-            arithmetic.accumulate = accumulate;
-        }
-        arithmetic
+        Arithmetic::of(widest.unwrap_or(Dtype::Float64))
     }
 
-    fn stored(&self, dtype: Dtype, array: Array) -> Array {
+    /// The elements as a tensor of that type holds them in this setting.
+    pub fn stored(&self, dtype: Dtype, array: Array) -> Array {
         if let (Some(stored), true) = (self.stored, dtype.is_float()) {
             store(stored, array)
         } else if self.exact && dtype.is_float() {

@@ -470,7 +470,10 @@ impl Pass<'_> {
                         false => &mut on_their_way,
                     };
                     match sums.get_mut(&argument) {
-                        Some(sum) => *sum += &gradient,
+                        Some(sum) => {
+                            let whole = &*sum + &gradient;
+                            *sum = setting.stored(graph.ty(argument).dtype, whole);
+                        }
                         None => {
                             sums.insert(argument, gradient);
                             if parameter {
