@@ -4,6 +4,7 @@ use std::rc::Rc;
 
 use smallvec::SmallVec;
 
+use super::complex::{self, Complex};
 use super::tape::number::{opmath, store};
 use super::tape::{Arithmetic, Count, Kept, Tape, Var};
 use super::{Array, KernelError, find};
@@ -135,15 +136,16 @@ fn run(
     if let Some(why) = kernel.refuses {
         return Err(KernelError::new(why));
     }
-    let operands = call.arguments.iter().flatten().map(|argument| argument.ty);
-    let mut types = operands.chain(call.outputs);
-    if !kernel.complex && types.any(|ty| ty.dtype.is_complex()) {
-        let name = call.op.name;
-        return Err(KernelError::new(format!(
-            "the kernel of `{name}` does not know complex numbers"
-        )));
-    }
-    let results = (kernel.run)(tape, call, &Given(given, call))?;
+    let results = match (complex::concerns(call), kernel.complex) {
+        (false, _) | (true, Complex::Itself) => (kernel.run)(tape, call, &Given(given, call))?,
+        (true, Complex::Refused) => {
+            let name = call.op.name;
+            return Err(KernelError::new(format!(
+                "the kernel of `{name}` does not know complex numbers"
+            )));
+        }
+        (true, _) => complex::by_parts(kernel, tape, call, given)?,
+    };
     for (position, &var) in results.iter().enumerate() {
         tape.keep(Kept::Output(position), var);
     }
@@ -152,6 +154,13 @@ fn run(
 
 /// The operands of a kernel.
 pub struct Given<'a>(&'a [Option<Var>], &'a Call<'a>);
+
+impl<'a> Given<'a> {
+    /// These operands of a call.
+    pub fn of(operands: &'a [Option<Var>], call: &'a Call<'a>) -> Given<'a> {
+        Given(operands, call)
+    }
+}
 
 impl Given<'_> {
     /// The operand at `position`, if given.

@@ -14,6 +14,7 @@ mod attention;
 mod batch_norm;
 mod cell;
 mod comparison;
+mod complex;
 mod conv;
 mod conversion;
 mod create;

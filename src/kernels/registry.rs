@@ -5,6 +5,7 @@ use std::sync::OnceLock;
 use rustc_hash::FxHashMap;
 use smallvec::SmallVec;
 
+use super::complex::Complex;
 use super::evaluate::Given;
 use super::{KernelError, Tape, Var};
 use crate::ops::Call;
@@ -24,8 +25,8 @@ pub struct Kernel {
     pub op: &'static str,
     /// What it does.
     pub run: Run,
-    /// Whether it knows complex numbers.
-    pub complex: bool,
+    /// How it takes complex numbers.
+    pub complex: Complex,
     /// Why it cannot be held to what is kept of it, where it cannot: it computes in other steps
     /// than PyTorch.
     pub other_steps: Option<&'static str>,
@@ -49,9 +50,9 @@ impl Kernel {
         self
     }
 
-    /// The same kernel, which knows complex numbers.
-    pub const fn on_complex(mut self) -> Kernel {
-        self.complex = true;
+    /// The same kernel, which takes complex numbers so.
+    pub const fn on_complex(mut self, how: Complex) -> Kernel {
+        self.complex = how;
         self
     }
 }
@@ -76,7 +77,7 @@ pub const fn kernel(op: &'static str, run: Run) -> Kernel {
     Kernel {
         op,
         run,
-        complex: false,
+        complex: Complex::Refused,
         other_steps: None,
         member: None,
         refuses: None,
@@ -91,6 +92,7 @@ pub static FAMILIES: &[(&str, &[Kernel])] = &[
     ("batch_norm", super::batch_norm::KERNELS),
     ("cell", super::cell::KERNELS),
     ("comparison", super::comparison::KERNELS),
+    ("complex", super::complex::KERNELS),
     ("conv", super::conv::KERNELS),
     ("conversion", super::conversion::KERNELS),
     ("create", super::create::KERNELS),

@@ -176,6 +176,7 @@ pub struct Tape {
     kept: Vec<(Kept, Rc<Array>)>,
     given: Vec<(Kept, Rc<Array>)>,
     random: u64,
+    uncounted: bool,
     convention: Option<&'static str>,
 }
 
@@ -190,6 +191,7 @@ impl Tape {
             kept: Vec::new(),
             given,
             random: seed,
+            uncounted: false,
             convention: None,
         }
     }
@@ -408,7 +410,19 @@ impl Tape {
 
     /// Counts multiply-adds of a product.
     pub fn count_products(&mut self, times: u128) {
-        self.count.products += times;
+        if !self.uncounted {
+            self.count.products += times;
+        }
+    }
+
+    /// Sets whether products count from here on, forward and backward; whether they did before.
+    pub fn counts_products(&mut self, count: bool) -> bool {
+        !std::mem::replace(&mut self.uncounted, !count)
+    }
+
+    /// Whether products count.
+    pub fn is_counting(&self) -> bool {
+        !self.uncounted
     }
 
     /// The gradients of `wanted`, from those of `results`: `None` where none flows.
