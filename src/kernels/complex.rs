@@ -287,7 +287,10 @@ pub(super) fn by_parts(
                 let stays = kernel.complex == Complex::Moved && !float;
                 operands.push(one.map(|one| if stays { one.0 } else { imaginary(tape, one) }));
             }
-            Some(run(tape, operands)?)
+            tape.of_part(1);
+            let made = run(tape, operands);
+            tape.of_part(0);
+            Some(made?)
         }
     };
     let mut results = Results::new();
@@ -308,8 +311,7 @@ pub(super) fn by_parts(
     Ok(results)
 }
 
-/// The sum over one part of each complex operand, times `i` for each imaginary one. A product of
-/// complex numbers is one to PyTorch's counter of FLOPs, so only those of the real parts count.
+/// The sum over one part of each complex operand, times `i` for each imaginary one.
 fn multilinear(
     kernel: &Kernel,
     tape: &mut Tape,
@@ -337,9 +339,9 @@ fn multilinear(
             })
         });
         let operands: Vec<Option<Var>> = chosen.collect();
-        let counts = tape.counts_products(choice == 0);
+        tape.of_part(choice);
         let made = (kernel.run)(tape, call, &Given::of(&operands, call));
-        tape.counts_products(counts);
+        tape.of_part(0);
         let turns = choice.count_ones() as usize;
         let made = made?[0];
         let made = if turns & 2 == 0 {

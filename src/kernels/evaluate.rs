@@ -224,7 +224,7 @@ pub fn forward(
     let extras = tape
         .kept()
         .iter()
-        .filter(|(kept, _)| matches!(kept, Kept::Extra(_)))
+        .filter(|(kept, _)| kept.extra().is_some())
         .cloned()
         .collect();
     Ok(Ran {

@@ -260,7 +260,9 @@ fn supplied(call: &Call, everything: &Supplied) -> Supplied {
             .iter()
             .filter(|(what, _)| match what {
                 Kept::Output(position) => saved.outputs.contains(position),
-                Kept::Extra(name) => saved.extra.iter().any(|(extra, ..)| extra == name),
+                Kept::Extra(name) | Kept::Part(name, _) => {
+                    saved.extra.iter().any(|(extra, ..)| extra == name)
+                }
             })
             .cloned()
             .collect(),

@@ -397,7 +397,7 @@ impl Pass<'_> {
             let bytes = dtype.bytes_for(elements);
             let storage = Storage::new(&self.ledger, Purpose::Activation, None, bytes);
             kept.storages.push(storage);
-            let found = extras.iter().find(|(what, _)| *what == Kept::Extra(name));
+            let found = extras.iter().filter(|(what, _)| what.extra() == Some(name));
             kept.others.extend(found.cloned());
         }
         kept
