@@ -4,6 +4,7 @@ use crate::diag::Level;
 use crate::engine::LevelOverride;
 use crate::rules::{self, Rule};
 use crate::source::suggest;
+use crate::tensor::Dtype;
 
 /// A rule or a group, `all` among them, without the `/` or `/*` behind a group.
 pub(super) fn rule_or_group(text: &str) -> Result<String, String> {
@@ -72,6 +73,32 @@ pub(super) fn rule(text: &str) -> Result<&'static Rule, String> {
         _ => {
             let names: Vec<&str> = matching.iter().map(|rule| rule.name).collect();
             Err(format!("`{name}` may be {}", names.join(" or ")))
+        }
+    }
+}
+
+/// An element type of floating point.
+pub(super) fn float_dtype(text: &str) -> Result<Dtype, String> {
+    let real = |dtype: &Dtype| dtype.is_float() && !dtype.is_complex();
+    let floats: Vec<&str> = Dtype::ALL
+        .iter()
+        .filter(|dtype| real(dtype))
+        .map(|dtype| dtype.name())
+        .collect();
+    match Dtype::parse(text.trim()) {
+        Some(dtype) if real(&dtype) => Ok(dtype),
+        Some(dtype) => Err(format!(
+            "`{}` is no real floating point type; use one of {}",
+            dtype.name(),
+            floats.join(", ")
+        )),
+        None => {
+            let names: Vec<&str> = Dtype::ALL.iter().map(|dtype| dtype.name()).collect();
+            Err(unknown(
+                "element type",
+                text,
+                suggest::did_you_mean(text, &names),
+            ))
         }
     }
 }

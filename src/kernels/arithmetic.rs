@@ -1,5 +1,6 @@
 //! Arithmetic of two and three operands, with broadcasting.
 
+use super::complex::{self, Complex};
 use super::registry::{Kernel, kernel, one};
 use super::tape::Kind;
 use super::{KernelError, Tape, Var};
@@ -9,23 +10,28 @@ pub static KERNELS: &[Kernel] = &[
     kernel("add", |tape, call, given| {
         let (x, y) = (given.need(0)?, given.need(1)?);
         one(sum(tape, x, y, call.float("alpha").unwrap_or(1.0))?)
-    }),
+    })
+    .on_complex(Complex::Summed),
     kernel("sub", |tape, call, given| {
         let (x, y) = (given.need(0)?, given.need(1)?);
         one(sum(tape, x, y, -call.float("alpha").unwrap_or(1.0))?)
-    }),
+    })
+    .on_complex(Complex::Summed),
     kernel("mul", |tape, _, given| {
         let (x, y) = (given.need(0)?, given.need(1)?);
         one(tape.multiply(x, y)?)
-    }),
+    })
+    .on_complex(Complex::Multiplied),
     kernel("div", |tape, call, given| {
         let (x, y) = (given.need(0)?, given.need(1)?);
         match call.text("rounding_mode").as_deref() {
             Some("trunc") => one(rounded(tape, x, y, f64::trunc)?),
             Some(_) => one(rounded(tape, x, y, f64::floor)?),
+            None if complex::concerns(call) => one(complex::quotient(tape, call, (x, y))?),
             None => one(tape.divide(x, y)?),
         }
-    }),
+    })
+    .on_complex(Complex::Itself),
     kernel("floor_divide", |tape, _, given| {
         let (x, y) = (given.need(0)?, given.need(1)?);
         one(rounded(tape, x, y, f64::floor)?)

@@ -1,5 +1,6 @@
 //! Choosing, bounding and converting elements: `where`, `masked_fill`, `clamp`, `to`, `detach`.
 
+use super::complex::Complex;
 use super::registry::{Kernel, kernel, one};
 
 /// The kernels of this family.
@@ -7,7 +8,8 @@ pub static KERNELS: &[Kernel] = &[
     kernel("where", |tape, _, given| {
         let (condition, x, y) = (given.need(0)?, given.need(1)?, given.need(2)?);
         one(tape.select(condition, x, y)?)
-    }),
+    })
+    .on_complex(Complex::Moved),
     kernel("masked_fill", |tape, call, given| {
         let (x, mask) = (given.need(0)?, given.need(1)?);
         let value = tape.number(call.float("value").unwrap_or(0.0));
@@ -49,27 +51,28 @@ pub static KERNELS: &[Kernel] = &[
     kernel("to", |tape, _, given| {
         let x = given.need(0)?;
         one(tape.affine(x, 1.0, 0.0))
-    }),
+    })
+    .on_complex(Complex::Summed),
     kernel("clone", |tape, _, given| {
         let x = given.need(0)?;
         one(tape.affine(x, 1.0, 0.0))
     })
-    .on_complex(),
+    .on_complex(Complex::Itself),
     kernel("contiguous", |tape, _, given| {
         let x = given.need(0)?;
         one(tape.affine(x, 1.0, 0.0))
     })
-    .on_complex(),
+    .on_complex(Complex::Itself),
     kernel("detach", |tape, _, given| {
         let x = given.need(0)?;
         one(tape.detach(x))
     })
-    .on_complex(),
+    .on_complex(Complex::Itself),
     kernel("identity", |tape, _, given| {
         let x = given.need(0)?;
         one(tape.affine(x, 1.0, 0.0))
     })
-    .on_complex(),
+    .on_complex(Complex::Itself),
 ];
 
 #[cfg(test)]

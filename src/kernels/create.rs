@@ -1,5 +1,6 @@
 //! Tensors from nothing, or from the shape of another one.
 
+use super::complex::Complex;
 use super::registry::{Kernel, kernel, one};
 use super::{Array, KernelError, Tape, Var};
 use crate::ops::Call;
@@ -18,16 +19,16 @@ macro_rules! filled {
 
 /// The kernels of this family. What is left as it lies in memory is 0 here.
 pub static KERNELS: &[Kernel] = &[
-    filled!("zeros", |_, _| 0.0),
-    filled!("ones", |_, _| 1.0),
-    filled!("full", |_, call| call.float("fill_value").unwrap_or(0.0)),
-    filled!("zeros_like", |_, _| 0.0),
+    filled!("zeros", |_, _| 0.0).on_complex(Complex::Summed),
+    filled!("ones", |_, _| 1.0).on_complex(Complex::Summed),
+    filled!("full", |_, call| call.float("fill_value").unwrap_or(0.0)).on_complex(Complex::Summed),
+    filled!("zeros_like", |_, _| 0.0).on_complex(Complex::Summed),
     filled!("ones_like", |_, _| 1.0),
     filled!("full_like", |_, call| call
         .float("fill_value")
         .unwrap_or(0.0)),
-    filled!("empty", |_, _| 0.0),
-    filled!("empty_like", |_, _| 0.0),
+    filled!("empty", |_, _| 0.0).on_complex(Complex::Summed),
+    filled!("empty_like", |_, _| 0.0).on_complex(Complex::Summed),
     filled!("rand", |tape, _| tape.uniform()),
     filled!("rand_like", |tape, _| tape.uniform()),
     filled!("randn", |tape, _| tape.normal()),

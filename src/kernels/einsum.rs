@@ -1,5 +1,6 @@
 //! Sums of products over named axes.
 
+use super::complex::Complex;
 use super::registry::{Kernel, kernel, one};
 use super::shape::axis;
 use super::slicing::diagonal;
@@ -15,6 +16,7 @@ pub static KERNELS: &[Kernel] = &[
         let text = call.text("equation").unwrap_or_default();
         one(einsum(tape, &operands, &text)?)
     })
+    .on_complex(Complex::Multiplied)
     .by_other_steps(COPIES),
     kernel("tensordot", |tape, call, given| {
         let (a, b) = (given.need(0)?, given.need(1)?);
@@ -51,6 +53,7 @@ pub static KERNELS: &[Kernel] = &[
             },
         )?)
     })
+    .on_complex(Complex::Multiplied)
     .by_other_steps(COPIES),
     kernel("kron", |tape, _, given| {
         let (a, b) = (given.need(0)?, given.need(1)?);
@@ -68,7 +71,8 @@ pub static KERNELS: &[Kernel] = &[
         let products = tape.multiply(a, b)?;
         let made: Vec<usize> = of_a.iter().zip(&of_b).map(|(a, b)| a * b).collect();
         one(tape.reshape(products, &made)?)
-    }),
+    })
+    .on_complex(Complex::Multiplied),
     kernel("bilinear", |tape, _, given| {
         let (x, y, weight) = (given.need(0)?, given.need(1)?, given.need(2)?);
         let sizes = tape.sizes(x);

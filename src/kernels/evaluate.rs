@@ -4,6 +4,7 @@ use std::rc::Rc;
 
 use smallvec::SmallVec;
 
+use super::complex::{self, Complex};
 use super::tape::number::{opmath, store};
 use super::tape::{Arithmetic, Count, Kept, Tape, Var};
 use super::{Array, KernelError, find};
@@ -47,6 +48,15 @@ impl Setting {
     }
 
     fn arithmetic(&self, call: &Call) -> Arithmetic {
+        let mut arithmetic = self.of_types(call);
+        if let Some(accumulate) = self.accumulate {
+            arithmetic.accumulate = accumulate;
+        }
+        arithmetic
+    }
+
+    /// The types that PyTorch's kernels would use on what is stored.
+    fn of_types(&self, call: &Call) -> Arithmetic {
         if let Some(stored) = self.stored {
             return Arithmetic::of(stored);
         }
@@ -62,14 +72,11 @@ impl Setting {
             .filter(|dtype| dtype.is_float())
             .map(opmath)
             .reduce(|a, b| if a == Dtype::Float64 { a } else { b });
-        let mut arithmetic = Arithmetic::of(widest.unwrap_or(Dtype::Float64));
-        if let (Some(accumulate), Some(_)) = (self.accumulate, widest) {
-            arithmetic.accumulate = accumulate;
-        }
-        arithmetic
+        Arithmetic::of(widest.unwrap_or(Dtype::Float64))
     }
 
-    fn stored(&self, dtype: Dtype, array: Array) -> Array {
+    /// The elements as a tensor of that type holds them in this setting.
+    pub fn stored(&self, dtype: Dtype, array: Array) -> Array {
         if let (Some(stored), true) = (self.stored, dtype.is_float()) {
             store(stored, array)
         } else if self.exact && dtype.is_float() {
@@ -129,15 +136,16 @@ fn run(
     if let Some(why) = kernel.refuses {
         return Err(KernelError::new(why));
     }
-    let operands = call.arguments.iter().flatten().map(|argument| argument.ty);
-    let mut types = operands.chain(call.outputs);
-    if !kernel.complex && types.any(|ty| ty.dtype.is_complex()) {
-        let name = call.op.name;
-        return Err(KernelError::new(format!(
-            "the kernel of `{name}` does not know complex numbers"
-        )));
-    }
-    let results = (kernel.run)(tape, call, &Given(given, call))?;
+    let results = match (complex::concerns(call), kernel.complex) {
+        (false, _) | (true, Complex::Itself) => (kernel.run)(tape, call, &Given(given, call))?,
+        (true, Complex::Refused) => {
+            let name = call.op.name;
+            return Err(KernelError::new(format!(
+                "the kernel of `{name}` does not know complex numbers"
+            )));
+        }
+        (true, _) => complex::by_parts(kernel, tape, call, given)?,
+    };
     for (position, &var) in results.iter().enumerate() {
         tape.keep(Kept::Output(position), var);
     }
@@ -146,6 +154,13 @@ fn run(
 
 /// The operands of a kernel.
 pub struct Given<'a>(&'a [Option<Var>], &'a Call<'a>);
+
+impl<'a> Given<'a> {
+    /// These operands of a call.
+    pub fn of(operands: &'a [Option<Var>], call: &'a Call<'a>) -> Given<'a> {
+        Given(operands, call)
+    }
+}
 
 impl Given<'_> {
     /// The operand at `position`, if given.
@@ -209,7 +224,7 @@ pub fn forward(
     let extras = tape
         .kept()
         .iter()
-        .filter(|(kept, _)| matches!(kept, Kept::Extra(_)))
+        .filter(|(kept, _)| kept.extra().is_some())
         .cloned()
         .collect();
     Ok(Ran {

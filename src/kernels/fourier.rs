@@ -1,5 +1,6 @@
 //! Discrete Fourier transforms, as sums over roots of unity.
 
+use super::complex::Complex;
 use super::registry::{Kernel, kernel, one};
 use super::shape::axis;
 use super::{Array, KernelError, Tape, Var};
@@ -10,11 +11,11 @@ pub static KERNELS: &[Kernel] = &[
     kernel("fft", |tape, call, given| {
         one(along_one(tape, call, given.need(0)?, false)?)
     })
-    .on_complex(),
+    .on_complex(Complex::Itself),
     kernel("ifft", |tape, call, given| {
         one(along_one(tape, call, given.need(0)?, true)?)
     })
-    .on_complex(),
+    .on_complex(Complex::Itself),
     kernel("rfft", |tape, call, given| {
         let x = given.need(0)?;
         let at = dim(call)?;
@@ -23,22 +24,22 @@ pub static KERNELS: &[Kernel] = &[
         // The other half follows from this one.
         one(tape.narrow(whole, at, 0, size / 2 + 1))
     })
-    .on_complex(),
+    .on_complex(Complex::Itself),
     kernel("irfft", |tape, call, given| {
         let x = given.need(0)?;
         let at = dim(call)?;
         let size = length(call, "n")?.unwrap_or(2 * (tape.sizes(x)[at].max(1) - 1));
         one(real_inverse(tape, call, x, at, size)?)
     })
-    .on_complex(),
+    .on_complex(Complex::Itself),
     kernel("fft2", |tape, call, given| {
         one(along_two(tape, call, given.need(0)?, false)?)
     })
-    .on_complex(),
+    .on_complex(Complex::Itself),
     kernel("ifft2", |tape, call, given| {
         one(along_two(tape, call, given.need(0)?, true)?)
     })
-    .on_complex(),
+    .on_complex(Complex::Itself),
     kernel("rfft2", |tape, call, given| {
         let x = given.need(0)?;
         let axes = dims(call)?;
@@ -50,7 +51,7 @@ pub static KERNELS: &[Kernel] = &[
         let whole = along_two(tape, call, x, false)?;
         one(tape.narrow(whole, last, 0, size / 2 + 1))
     })
-    .on_complex(),
+    .on_complex(Complex::Itself),
     kernel("irfft2", |tape, call, given| {
         let x = given.need(0)?;
         let axes = dims(call)?;
@@ -67,7 +68,7 @@ pub static KERNELS: &[Kernel] = &[
             .unwrap_or(2 * (tape.sizes(x)[last].max(1) - 1));
         one(real_inverse(tape, call, x, last, size)?)
     })
-    .on_complex(),
+    .on_complex(Complex::Itself),
 ];
 
 fn dim(call: &Call) -> Result<usize, KernelError> {

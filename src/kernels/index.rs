@@ -1,5 +1,6 @@
 //! Reading by index: `gather`, `index_select`, `index`.
 
+use super::complex::Complex;
 use super::extreme::by_index;
 use super::registry::{Kernel, kernel, one};
 use super::shape::axis;
@@ -23,12 +24,14 @@ pub static KERNELS: &[Kernel] = &[
         let index = tape.reshape(index, &shape)?;
         let index = tape.derive(&[index], |values| spread(values[0], &wide));
         one(by_index(tape, x, index, at))
-    }),
+    })
+    .on_complex(Complex::Moved),
     kernel("gather", |tape, call, given| {
         let (x, index) = (given.need(0)?, given.need(1)?);
         let at = axis(call.integer("dim").unwrap_or(0), tape.sizes(x).len())?;
         one(by_index(tape, x, index, at))
-    }),
+    })
+    .on_complex(Complex::Moved),
     kernel("take_along_dim", |tape, call, given| {
         let (mut x, mut index) = (given.need(0)?, given.need(1)?);
         let Some(dim) = call.integer("dim") else {
@@ -52,7 +55,8 @@ pub static KERNELS: &[Kernel] = &[
         let x = given.need(0)?;
         let (places, _) = indexed(tape, call, x, |position| given.get(position), (1, false))?;
         one(tape.gather(x, places, f64::NAN))
-    }),
+    })
+    .on_complex(Complex::Moved),
     kernel("masked_select", |tape, _, given| {
         let (x, mask) = (given.need(0)?, given.need(1)?);
         let sizes = broadcast_sizes(tape.value(x).shape(), tape.value(mask).shape())?;

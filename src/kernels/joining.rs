@@ -1,5 +1,6 @@
 //! Several tensors become one.
 
+use super::complex::Complex;
 use super::registry::{Kernel, kernel, one};
 use super::shape::axis;
 
@@ -18,7 +19,8 @@ pub static KERNELS: &[Kernel] = &[
         };
         let at = axis(call.integer("dim").unwrap_or(0), tape.sizes(first).len())?;
         one(tape.concatenate(&parts, at)?)
-    }),
+    })
+    .on_complex(Complex::Moved),
     kernel("stack", |tape, call, given| {
         let mut parts = given.from(0);
         let rank = call.shape(0)?.rank();
@@ -29,7 +31,8 @@ pub static KERNELS: &[Kernel] = &[
             *part = tape.reshape(*part, &sizes)?;
         }
         one(tape.concatenate(&parts, at)?)
-    }),
+    })
+    .on_complex(Complex::Moved),
 ];
 
 #[cfg(test)]

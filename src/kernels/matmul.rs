@@ -1,5 +1,6 @@
 //! Matrix products as functions of their own: `matmul`, `bmm`, `addmm`, `outer`.
 
+use super::complex::Complex;
 use super::registry::{Kernel, kernel, one};
 use super::tape::contraction::Labels;
 use super::tape::pointwise::broadcast_sizes;
@@ -11,15 +12,18 @@ pub static KERNELS: &[Kernel] = &[
     kernel("matmul", |tape, _, given| {
         let (a, b) = (given.need(0)?, given.need(1)?);
         one(matmul(tape, a, b)?)
-    }),
+    })
+    .on_complex(Complex::Multiplied),
     kernel("mm", |tape, _, given| {
         let (a, b) = (given.need(0)?, given.need(1)?);
         one(tape.contract(a, b, Labels::letters("ij", "jk", "ik"))?)
-    }),
+    })
+    .on_complex(Complex::Multiplied),
     kernel("bmm", |tape, _, given| {
         let (a, b) = (given.need(0)?, given.need(1)?);
         one(tape.contract(a, b, Labels::letters("bij", "bjk", "bik"))?)
-    }),
+    })
+    .on_complex(Complex::Multiplied),
     kernel("addmm", |tape, call, given| {
         let (a, b) = (given.need(1)?, given.need(2)?);
         let product = tape.contract(a, b, Labels::letters("ij", "jk", "ik"))?;
@@ -33,18 +37,21 @@ pub static KERNELS: &[Kernel] = &[
     kernel("mv", |tape, _, given| {
         let (a, b) = (given.need(0)?, given.need(1)?);
         one(by_elements(tape, a, b)?)
-    }),
+    })
+    .on_complex(Complex::Multiplied),
     kernel("dot", |tape, _, given| {
         let (a, b) = (given.need(0)?, given.need(1)?);
         one(by_elements(tape, a, b)?)
-    }),
+    })
+    .on_complex(Complex::Multiplied),
     kernel("outer", |tape, _, given| {
         let (a, b) = (given.need(0)?, given.need(1)?);
         let (rows, columns) = (tape.value(a).len(), tape.value(b).len());
         let a = tape.reshape(a, &[rows, 1])?;
         let b = tape.reshape(b, &[1, columns])?;
         one(tape.multiply(a, b)?)
-    }),
+    })
+    .on_complex(Complex::Multiplied),
 ];
 
 /// `beta · input + alpha · product`.

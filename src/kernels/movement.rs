@@ -1,5 +1,6 @@
 //! Copies that repeat, pad and reorder a tensor: `repeat`, `pad`, `roll`, `tril`.
 
+use super::complex::Complex;
 use super::registry::{Kernel, kernel, one};
 use super::shape::axis;
 use super::slicing::{diagonal, entries};
@@ -15,7 +16,8 @@ pub static KERNELS: &[Kernel] = &[
             given.need(0)?,
             &call.integers("repeats").unwrap_or_default(),
         )?)
-    }),
+    })
+    .on_complex(Complex::Moved),
     kernel("tile", |tape, call, given| {
         let x = given.need(0)?;
         let mut dims = call.integers("dims").unwrap_or_default();
@@ -24,7 +26,8 @@ pub static KERNELS: &[Kernel] = &[
             dims.insert(0, 1);
         }
         one(tiled(tape, x, &dims)?)
-    }),
+    })
+    .on_complex(Complex::Moved),
     kernel("repeat_interleave", |tape, call, given| {
         let mut x = given.need(0)?;
         let times = call.size("repeats")? as usize;
@@ -39,7 +42,8 @@ pub static KERNELS: &[Kernel] = &[
         let size = tape.sizes(x)[at];
         let chosen: Vec<usize> = (0..size * times).map(|index| index / times).collect();
         one(entries(tape, x, at, &chosen))
-    }),
+    })
+    .on_complex(Complex::Moved),
     kernel("pad", |tape, call, given| {
         let x = given.need(0)?;
         let rank = tape.sizes(x).len();
@@ -57,7 +61,8 @@ pub static KERNELS: &[Kernel] = &[
             &mode,
             call.float("value").unwrap_or(0.0),
         )?)
-    }),
+    })
+    .on_complex(Complex::Moved),
     kernel("flip", |tape, call, given| {
         let mut x = given.need(0)?;
         for dim in call.integers("dims").unwrap_or_default() {
@@ -67,7 +72,8 @@ pub static KERNELS: &[Kernel] = &[
             x = entries(tape, x, at, &chosen);
         }
         one(tape.affine(x, 1.0, 0.0))
-    }),
+    })
+    .on_complex(Complex::Moved),
     kernel("roll", |tape, call, given| {
         let x = given.need(0)?;
         let sizes = tape.sizes(x);
@@ -84,7 +90,8 @@ pub static KERNELS: &[Kernel] = &[
             x = rolled(tape, x, at, shift);
         }
         one(x)
-    }),
+    })
+    .on_complex(Complex::Moved),
     kernel("rot90", |tape, call, given| {
         let mut x = given.need(0)?;
         let rank = tape.sizes(x).len();
@@ -97,7 +104,8 @@ pub static KERNELS: &[Kernel] = &[
             x = entries(tape, x, first, &chosen);
         }
         one(tape.affine(x, 1.0, 0.0))
-    }),
+    })
+    .on_complex(Complex::Moved),
     kernel("tril", |tape, call, given| {
         one(triangle(
             tape,
@@ -105,7 +113,8 @@ pub static KERNELS: &[Kernel] = &[
             given.need(0)?,
             |column, row, offset| column <= row + offset,
         )?)
-    }),
+    })
+    .on_complex(Complex::Moved),
     kernel("triu", |tape, call, given| {
         one(triangle(
             tape,
@@ -113,7 +122,8 @@ pub static KERNELS: &[Kernel] = &[
             given.need(0)?,
             |column, row, offset| column >= row + offset,
         )?)
-    }),
+    })
+    .on_complex(Complex::Moved),
     kernel("diag", |tape, call, given| {
         let x = given.need(0)?;
         let sizes = tape.sizes(x);
@@ -131,7 +141,8 @@ pub static KERNELS: &[Kernel] = &[
         });
         let places = tape.constant(places);
         one(tape.gather(x, places, 0.0))
-    }),
+    })
+    .on_complex(Complex::Moved),
 ];
 
 fn tiled(tape: &mut Tape, mut x: Var, times: &[i64]) -> Result<Var, KernelError> {

@@ -1,5 +1,6 @@
 //! Views with the axes in another order.
 
+use super::complex::Complex;
 use super::registry::{Kernel, kernel, one};
 use super::shape::axis;
 use super::{KernelError, Tape, Var};
@@ -14,19 +15,21 @@ pub static KERNELS: &[Kernel] = &[
         let second = axis(call.integer("dim1").unwrap_or(1), rank)?;
         one(tape.transpose(x, first, second))
     })
-    .on_complex(),
+    .on_complex(Complex::Itself),
     kernel("t", |tape, call, given| {
         let x = given.need(0)?;
         match call.shape(0)?.rank() {
             2 => one(tape.transpose(x, 0, 1)),
             _ => one(tape.affine(x, 1.0, 0.0)),
         }
-    }),
+    })
+    .on_complex(Complex::Moved),
     kernel("matrix_transpose", |tape, call, given| {
         let x = given.need(0)?;
         let rank = call.shape(0)?.rank();
         one(tape.transpose(x, rank - 2, rank - 1))
-    }),
+    })
+    .on_complex(Complex::Moved),
     kernel("permute", |tape, call, given| {
         let x = given.need(0)?;
         let rank = call.shape(0)?.rank();
@@ -34,7 +37,7 @@ pub static KERNELS: &[Kernel] = &[
         let axes: Result<Vec<usize>, _> = dims.iter().map(|&dim| axis(dim, rank)).collect();
         one(ordered(tape, call, x, axes?)?)
     })
-    .on_complex(),
+    .on_complex(Complex::Itself),
     kernel("movedim", |tape, call, given| {
         let x = given.need(0)?;
         let rank = call.shape(0)?.rank();
@@ -51,7 +54,8 @@ pub static KERNELS: &[Kernel] = &[
             })
             .collect();
         one(ordered(tape, call, x, axes)?)
-    }),
+    })
+    .on_complex(Complex::Moved),
 ];
 
 /// The axes in that order; the parts of complex numbers stay behind.

@@ -1,6 +1,6 @@
 //! Pools: the greatest, the mean or a norm of windows.
 
-use super::registry::{Kernel, kernel, one, refused};
+use super::registry::{Kernel, kernel, one};
 use super::tape::places::places_of;
 use super::window::{Slide, slides, window_places};
 use super::{Array, KernelError, Tape, Var};
@@ -43,7 +43,9 @@ pub static KERNELS: &[Kernel] = &[
         let axes: Vec<usize> = (2..tape.sizes(x).len()).collect();
         one(tape.mean(x, &axes, true)?)
     }),
-    refused("pool_indices", "which pool the indices are of is not known"),
+    kernel("pool_indices", |tape, call, given| {
+        one(indices(tape, call, given.need(0)?)?)
+    }),
     kernel("global_max_pool", |tape, _, given| {
         let x = given.need(0)?;
         let sizes = tape.sizes(x);
@@ -121,6 +123,28 @@ fn maximum(tape: &mut Tape, call: &Call, x: Var, axes: usize) -> Result<Var, Ker
     let places = window_places(&sizes, &along, &counts);
     let best = greatest(tape, x, &places, sizes.len() - axes, axes)?;
     Ok(tape.gather(x, best, f64::NEG_INFINITY))
+}
+
+/// The places of the greatest elements, in the flattened input. How many windows there are is
+/// stated; the padding is that in front.
+fn indices(tape: &mut Tape, call: &Call, x: Var) -> Result<Var, KernelError> {
+    if call.attribute("kernel_size").is_none() {
+        return Err(KernelError::new(
+            "of which pool the indices are is not stated: it has no `kernel_size`",
+        ));
+    }
+    let sizes = tape.sizes(x);
+    let counts = call.integers("size").unwrap_or_default();
+    let counts: Vec<usize> = counts.iter().map(|&count| count.max(0) as usize).collect();
+    let axes = sizes.len().saturating_sub(2);
+    if counts.len() != sizes.len() || axes == 0 {
+        return Err(KernelError::new(format!(
+            "indices of sizes {counts:?} are not of a pool of {sizes:?}"
+        )));
+    }
+    let along = slides(call, axes, None)?;
+    let places = window_places(&sizes, &along, &counts[2..]);
+    greatest(tape, x, &places, 2, axes)
 }
 
 /// Sums of windows, and the axes of their elements.
@@ -296,6 +320,10 @@ mod tests {
                 &[],
             ),
             ("max_pool3d([1, 2, 4, 4, 4], kernel_size=2)", &[]),
+            (
+                "pool_indices([2, 3, 7, 6], size=[2, 3, 4, 3], kernel_size=3, stride=2, padding=1)",
+                &[],
+            ),
             ("avg_pool1d([2, 3, 8], kernel_size=3, stride=2)", &[]),
             (
                 "avg_pool2d([2, 3, 7, 6], kernel_size=3, stride=2, padding=1)",

@@ -1,5 +1,6 @@
 //! Reductions along axes: sums, means, variances, products, norms.
 
+use super::complex::Complex;
 use super::registry::{Kernel, kernel, one};
 use super::tape::reduction::lanes;
 use super::{Array, KernelError, Tape, Var};
@@ -10,11 +11,13 @@ pub static KERNELS: &[Kernel] = &[
     kernel("sum", |tape, call, given| {
         let (axes, keep) = axes(call)?;
         one(tape.sum(given.need(0)?, &axes, keep)?)
-    }),
+    })
+    .on_complex(Complex::Summed),
     kernel("mean", |tape, call, given| {
         let (axes, keep) = axes(call)?;
         one(tape.mean(given.need(0)?, &axes, keep)?)
-    }),
+    })
+    .on_complex(Complex::Summed),
     kernel("var", |tape, call, given| {
         let (axes, keep) = axes(call)?;
         let (_, variance) = tape.moments(given.need(0)?, &axes, correction(call))?;

@@ -1,5 +1,6 @@
 //! Writing by index: `scatter`, `index_add`, `index_put`.
 
+use super::complex::Complex;
 use super::index::indexed;
 use super::registry::{Kernel, kernel, one};
 use super::shape::axis;
@@ -15,23 +16,27 @@ pub static KERNELS: &[Kernel] = &[
         let places = element_places(tape, call, x, index)?;
         let source = corner(tape, source, index)?;
         one(put(tape, x, places, source)?)
-    }),
+    })
+    .on_complex(Complex::Moved),
     kernel("scatter_add", |tape, call, given| {
         let (x, index, source) = (given.need(0)?, given.need(1)?, given.need(2)?);
         let places = element_places(tape, call, x, index)?;
         let source = corner(tape, source, index)?;
         one(added(tape, x, places, source)?)
-    }),
+    })
+    .on_complex(Complex::Moved),
     kernel("index_add", |tape, call, given| {
         let (x, index, source) = (given.need(0)?, given.need(1)?, given.need(2)?);
         let places = slice_places(tape, call, x, index)?;
         one(added(tape, x, places, source)?)
-    }),
+    })
+    .on_complex(Complex::Moved),
     kernel("index_copy", |tape, call, given| {
         let (x, index, source) = (given.need(0)?, given.need(1)?, given.need(2)?);
         let places = slice_places(tape, call, x, index)?;
         one(put(tape, x, places, source)?)
-    }),
+    })
+    .on_complex(Complex::Moved),
     kernel("scatter_reduce", |tape, call, given| {
         let (x, index, source) = (given.need(0)?, given.need(1)?, given.need(2)?);
         let places = element_places(tape, call, x, index)?;
@@ -62,7 +67,8 @@ pub static KERNELS: &[Kernel] = &[
             true => one(added(tape, x, places, values)?),
             false => one(put(tape, x, places, values)?),
         }
-    }),
+    })
+    .on_complex(Complex::Moved),
     kernel("index_fill", |tape, call, given| {
         let (x, index) = (given.need(0)?, given.need(1)?);
         let places = slice_places(tape, call, x, index)?;

@@ -1,5 +1,6 @@
 //! Views of the same elements in another shape.
 
+use super::complex::Complex;
 use super::registry::{Kernel, kernel, one};
 use super::{KernelError, Tape, Var};
 use crate::ops::Call;
@@ -11,12 +12,13 @@ pub static KERNELS: &[Kernel] = &[
         let asked = call.integers("shape").unwrap_or_default();
         one(into_shape(tape, call, x, &asked)?)
     })
-    .on_complex(),
+    .on_complex(Complex::Itself),
     kernel("reshape_as", |tape, _, given| {
         let (x, other) = (given.need(0)?, given.need(1)?);
         let sizes = tape.sizes(other);
         one(tape.reshape(x, &sizes)?)
-    }),
+    })
+    .on_complex(Complex::Moved),
     kernel("flatten", |tape, call, given| {
         let x = given.need(0)?;
         let sizes = tape.sizes(x);
@@ -31,12 +33,13 @@ pub static KERNELS: &[Kernel] = &[
         made.extend(&sizes[end + 1..]);
         one(tape.reshape(x, &made)?)
     })
-    .on_complex(),
+    .on_complex(Complex::Itself),
     kernel("ravel", |tape, _, given| {
         let x = given.need(0)?;
         let count = tape.value(x).len();
         one(tape.reshape(x, &[count])?)
-    }),
+    })
+    .on_complex(Complex::Moved),
     kernel("unflatten", |tape, call, given| {
         let x = given.need(0)?;
         let sizes = tape.sizes(x);
@@ -49,7 +52,8 @@ pub static KERNELS: &[Kernel] = &[
         made.extend(parts.map(|part| part as usize));
         made.extend(&sizes[at + 1..]);
         one(tape.reshape(x, &made)?)
-    }),
+    })
+    .on_complex(Complex::Moved),
     kernel("squeeze", |tape, call, given| {
         let x = given.need(0)?;
         let sizes = tape.sizes(x);
@@ -66,7 +70,7 @@ pub static KERNELS: &[Kernel] = &[
         let made: Vec<usize> = kept.map(|at| sizes[at]).collect();
         one(tape.reshape(x, &made)?)
     })
-    .on_complex(),
+    .on_complex(Complex::Itself),
     kernel("unsqueeze", |tape, call, given| {
         let x = given.need(0)?;
         let mut sizes = tape.sizes(x);
@@ -74,7 +78,7 @@ pub static KERNELS: &[Kernel] = &[
         sizes.insert(at, 1);
         one(tape.reshape(x, &sizes)?)
     })
-    .on_complex(),
+    .on_complex(Complex::Itself),
     kernel("expand", |tape, call, given| {
         let x = given.need(0)?;
         let sizes = tape.sizes(x);
@@ -93,12 +97,13 @@ pub static KERNELS: &[Kernel] = &[
         made.extend(&sizes[rank..]);
         one(tape.broadcast(x, &made)?)
     })
-    .on_complex(),
+    .on_complex(Complex::Itself),
     kernel("expand_as", |tape, _, given| {
         let (x, other) = (given.need(0)?, given.need(1)?);
         let sizes = tape.sizes(other);
         one(tape.broadcast(x, &sizes)?)
-    }),
+    })
+    .on_complex(Complex::Moved),
 ];
 
 /// An axis counted from the front.

@@ -2,6 +2,7 @@
 
 use smallvec::SmallVec;
 
+use super::complex::Complex;
 use super::registry::{Kernel, kernel, one};
 use super::shape::axis;
 use super::tape::places::places_of;
@@ -24,7 +25,7 @@ pub static KERNELS: &[Kernel] = &[
             .collect();
         one(entries(tape, x, at, &chosen))
     })
-    .on_complex(),
+    .on_complex(Complex::Itself),
     kernel("select", |tape, call, given| {
         let x = given.need(0)?;
         let at = dim(call, "dim", 0)?;
@@ -34,7 +35,7 @@ pub static KERNELS: &[Kernel] = &[
         let part = tape.narrow(x, at, index as usize, 1);
         one(tape.dropped(part, &[at], false)?)
     })
-    .on_complex(),
+    .on_complex(Complex::Itself),
     kernel("narrow", |tape, call, given| {
         let x = given.need(0)?;
         let at = dim(call, "dim", 0)?;
@@ -43,7 +44,8 @@ pub static KERNELS: &[Kernel] = &[
         let start = if start < 0 { start + size } else { start };
         let length = call.size("length")? as usize;
         one(tape.narrow(x, at, start as usize, length))
-    }),
+    })
+    .on_complex(Complex::Moved),
     kernel("split", |tape, call, given| {
         let x = given.need(0)?;
         let at = dim(call, "dim", 0)?;
@@ -54,14 +56,16 @@ pub static KERNELS: &[Kernel] = &[
             many => many.iter().map(|&length| length as usize).collect(),
         };
         Ok(pieces(tape, x, at, &lengths))
-    }),
+    })
+    .on_complex(Complex::Moved),
     kernel("chunk", |tape, call, given| {
         let x = given.need(0)?;
         let at = dim(call, "dim", 0)?;
         let size = tape.sizes(x)[at];
         let chunks = call.size("chunks")?.max(1) as usize;
         Ok(pieces(tape, x, at, &runs(size, size.div_ceil(chunks))))
-    }),
+    })
+    .on_complex(Complex::Moved),
     kernel("unbind", |tape, call, given| {
         let x = given.need(0)?;
         let at = dim(call, "dim", 0)?;
@@ -72,7 +76,8 @@ pub static KERNELS: &[Kernel] = &[
                 tape.dropped(part, &[at], false)
             })
             .collect()
-    }),
+    })
+    .on_complex(Complex::Moved),
     kernel("diagonal", |tape, call, given| {
         let x = given.need(0)?;
         let (first, second) = (dim(call, "dim1", 0)?, dim(call, "dim2", 1)?);
@@ -83,7 +88,8 @@ pub static KERNELS: &[Kernel] = &[
             second,
             call.integer("offset").unwrap_or(0),
         ))
-    }),
+    })
+    .on_complex(Complex::Moved),
     kernel("tensor_unfold", |tape, call, given| {
         let x = given.need(0)?;
         let at = dim(call, "dimension", 0)?;
@@ -103,7 +109,8 @@ pub static KERNELS: &[Kernel] = &[
         let mut order: Vec<usize> = (0..sizes.len()).filter(|&axis| axis != at + 1).collect();
         order.push(at + 1);
         one(tape.permute(parts, &order))
-    }),
+    })
+    .on_complex(Complex::Moved),
 ];
 
 fn dim(call: &Call, name: &str, default: i64) -> Result<usize, KernelError> {

@@ -2,6 +2,7 @@
 
 use std::f64::consts::{LN_2, LN_10, PI};
 
+use super::complex::{self, Complex};
 use super::registry::{Kernel, kernel, one};
 
 /// A function of one element and its derivative, from the element and the result.
@@ -20,11 +21,25 @@ pub static KERNELS: &[Kernel] = &[
         let x = given.need(0)?;
         one(tape.scale(x, -1.0))
     })
-    .on_complex(),
-    function!("abs", f64::abs, |x, _| sign(x)),
+    .on_complex(Complex::Itself),
+    kernel("abs", |tape, call, given| {
+        let x = given.need(0)?;
+        match call.dtype(0)?.is_complex() {
+            true => one(complex::magnitude(tape, x)),
+            false => one(tape.map(x, f64::abs, |x, _| sign(x))),
+        }
+    })
+    .on_complex(Complex::Itself),
     function!("sign", sign, |_, _| 0.0),
     function!("square", |x| x * x, |x, _| 2.0 * x),
-    function!("exp", f64::exp, |_, y| y),
+    kernel("exp", |tape, call, given| {
+        let x = given.need(0)?;
+        match call.dtype(0)?.is_complex() {
+            true => one(complex::exponential(tape, x)),
+            false => one(tape.exp(x)),
+        }
+    })
+    .on_complex(Complex::Itself),
     function!("exp2", f64::exp2, |_, y| y * LN_2),
     function!("expm1", f64::exp_m1, |_, y| y + 1.0),
     function!("log", f64::ln, |x, _| 1.0 / x),

@@ -1,11 +1,11 @@
 //! Ops of torchvision: convolutions with offsets, pools over boxes, suppression of boxes.
 
 use super::conv::finished;
-use super::registry::{Kernel, kernel, one, refused};
+use super::registry::{Kernel, kernel, one};
 use super::sample::linear;
 use super::tape::contraction::Labels;
 use super::window::slides;
-use super::{Array, Kept, KernelError, Tape, Var};
+use super::{Array, Kept, KernelError, Tape, Var, suppression};
 use crate::ops::Call;
 
 /// The kernels of this family.
@@ -17,15 +17,16 @@ pub static KERNELS: &[Kernel] = &[
         one(finished(tape, columns, given.get(3), false)?)
     }),
     kernel("roi_align", |tape, call, given| {
-        one(roi_align(tape, call, given.need(0)?, given.need(1)?)?)
+        let boxes = (given.need(1)?, given.get(2));
+        one(roi_align(tape, call, given.need(0)?, boxes)?)
     }),
     kernel("roi_pool", |tape, call, given| {
         one(roi_pool(tape, call, given.need(0)?, given.need(1)?)?)
     }),
-    refused(
-        "nms",
-        "from which overlap on a box is left out is not stated",
-    ),
+    kernel("nms", |tape, call, given| {
+        let (boxes, scores) = (given.need(0)?, given.need(1)?);
+        one(suppression::suppressed(tape, call, boxes, scores)?)
+    }),
 ];
 
 /// The products of a weight with windows whose elements are read at offsets of their own.
@@ -76,18 +77,32 @@ fn deformed(
     tape.reshape(product, &[batch, of_weight[0], windows[0], windows[1]])
 }
 
-/// The image of a box, and its corners: x and y of the first, then of the last.
-fn corners(tape: &Tape, boxes: Var, images: usize) -> Result<Vec<(usize, [f64; 4])>, KernelError> {
-    let sizes = tape.sizes(boxes);
+/// The image of a box, and its corners on the input: x and y of the first, then of the last. The
+/// image stands before the corners or among `numbers`.
+fn corners(
+    tape: &Tape,
+    call: &Call,
+    (boxes, numbers): (Var, Option<Var>),
+    images: usize,
+) -> Result<Vec<(usize, [f64; 4])>, KernelError> {
+    let width = tape.sizes(boxes)[1];
+    let scale = call.float("spatial_scale").unwrap_or(1.0);
     let elements: Vec<f64> = tape.value(boxes).iter().copied().collect();
-    let rows = elements.chunks(sizes[1].max(1));
-    rows.map(|row| match row {
-        &[image, a, b, c, d] if image >= 0.0 && image < images as f64 => {
-            Ok((image as usize, [a, b, c, d]))
+    let apart: Option<Vec<f64>> = numbers.map(|var| tape.value(var).iter().copied().collect());
+    let rows = elements.chunks(width.max(1)).enumerate();
+    rows.map(|(at, row)| {
+        let (image, corners) = match (row, &apart) {
+            (&[image, a, b, c, d], _) => (image, [a, b, c, d]),
+            (&[a, b, c, d], Some(numbers)) => {
+                (numbers.get(at).copied().unwrap_or(f64::NAN), [a, b, c, d])
+            }
+            (&[a, b, c, d], None) if images == 1 => (0.0, [a, b, c, d]),
+            _ => return Err(KernelError::new("of which image a box is, is not stated")),
+        };
+        if !(0.0..images as f64).contains(&image) {
+            return Err(KernelError::outside("the image of a box", images, "images"));
         }
-        [_, _, _, _, _] => Err(KernelError::outside("the image of a box", images, "images")),
-        &[a, b, c, d] if images == 1 => Ok((0, [a, b, c, d])),
-        _ => Err(KernelError::new("of which image a box is, is not stated")),
+        Ok((image as usize, corners.map(|place| place * scale)))
     })
     .collect()
 }
@@ -99,14 +114,23 @@ fn bins(call: &Call) -> Result<[usize; 2], KernelError> {
 
 /// Means of values at points that are evenly spread over each bin; points a little outside count as
 /// on the edge, others as 0. Boxes get no gradient.
-fn roi_align(tape: &mut Tape, call: &Call, x: Var, boxes: Var) -> Result<Var, KernelError> {
+fn roi_align(
+    tape: &mut Tape,
+    call: &Call,
+    x: Var,
+    boxes: (Var, Option<Var>),
+) -> Result<Var, KernelError> {
     let sizes = tape.sizes(x);
     let bins = bins(call)?;
+    let (half, least) = match call.boolean("aligned") {
+        true => (0.5, 0.0),
+        false => (0.0, 1.0),
+    };
     let asked = call.size("sampling_ratio")? as usize;
     let mut parts = Vec::new();
-    for (image, [left, top, right, bottom]) in corners(tape, boxes, sizes[0])? {
-        let along = [(top, bottom), (left, right)];
-        let lengths = along.map(|(start, end)| (end - start).max(1.0));
+    for (image, [left, top, right, bottom]) in corners(tape, call, boxes, sizes[0])? {
+        let along = [(top - half, bottom - half), (left - half, right - half)];
+        let lengths = along.map(|(start, end)| (end - start).max(least));
         let samples: Vec<usize> = (0..2)
             .map(|axis| match asked {
                 0 => (lengths[axis] / bins[axis] as f64).ceil().max(1.0) as usize,
@@ -153,7 +177,7 @@ fn roi_align(tape: &mut Tape, call: &Call, x: Var, boxes: Var) -> Result<Var, Ke
 fn roi_pool(tape: &mut Tape, call: &Call, x: Var, boxes: Var) -> Result<Var, KernelError> {
     let sizes = tape.sizes(x);
     let bins = bins(call)?;
-    let boxes = corners(tape, boxes, sizes[0])?;
+    let boxes = corners(tape, call, (boxes, None), sizes[0])?;
     let best = tape.derive(&[x], |values| {
         let image = values[0];
         Array::from_shape_fn(vec![boxes.len(), sizes[1], bins[0], bins[1]], |at| {
@@ -209,6 +233,19 @@ mod tests {
             (
                 "roi_align([1, 3, 6, 5], [2, 4]!, output_size=[2, 3], sampling_ratio=2)",
                 &[(-2.0, 2.0), (0.0, 6.0)],
+            ),
+            (
+                "roi_align([2, 3, 6, 5], [2, 4]!, int64 [2], output_size=2, spatial_scale=0.5, aligned=true)",
+                &[(-2.0, 2.0), (0.0, 12.0), (0.0, 1.0)],
+            ),
+            (
+                "roi_pool([1, 3, 6, 5], [2, 4]!, output_size=2, spatial_scale=0.25)",
+                &[(-2.0, 2.0), (0.0, 24.0)],
+            ),
+            ("nms([5, 4], [5], iou_threshold=0.3)", &[(0.0, 9.0)]),
+            (
+                "nms([2, 5, 4], [2, 3, 5], iou_threshold=0.3)",
+                &[(0.0, 9.0)],
             ),
             (
                 "roi_pool([1, 3, 6, 5], [2, 4]!, output_size=[2, 3])",

@@ -2,7 +2,7 @@
 
 use super::layout::{Strides, contiguous_strides};
 use super::{AttributeValue, Attributes, Op, OpError};
-use crate::tensor::{Dtype, Shape, TensorType};
+use crate::tensor::{Dtype, Interval, Shape, TensorType};
 
 /// What is known of one operand of a call.
 #[derive(Debug, Clone, Copy)]
@@ -41,6 +41,12 @@ pub struct Call<'a> {
 }
 
 impl<'a> Call<'a> {
+    /// The range of the first output from those of the operands, by position; of complex numbers,
+    /// the range of their parts.
+    pub fn interval(&self, ranges: &[Interval]) -> Interval {
+        super::complex::interval(self, ranges)
+    }
+
     /// The operand at `position`, if given.
     pub fn argument(&self, position: usize) -> Option<&Argument<'a>> {
         self.arguments.get(position).and_then(Option::as_ref)

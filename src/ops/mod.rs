@@ -32,6 +32,7 @@ mod attention_kernel;
 mod batch_norm;
 mod cell;
 mod comparison;
+mod complex;
 mod contraction;
 mod conv;
 mod conv_geometry;

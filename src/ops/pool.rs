@@ -84,12 +84,21 @@ pub static OPS: &[Op] = &[
     Op {
         name: "pool_indices",
         summary: "where a pool found its greatest elements, as places in the flattened input",
-        attributes: &[attribute(
-            "size",
-            AttributeKind::Integers,
-            Default::Required,
-            "sizes of the output",
-        )],
+        attributes: &[
+            attribute(
+                "size",
+                AttributeKind::Integers,
+                Default::Required,
+                "sizes of the output",
+            ),
+            Attribute {
+                default: Default::None,
+                ..KERNEL
+            },
+            STRIDE,
+            PADDING,
+            DILATION,
+        ],
         infer: |call| {
             let sizes = call.integers("size").unwrap_or_default();
             let shape: Option<Shape> = sizes.iter().map(|&n| u64::try_from(n).ok()).collect();
@@ -132,6 +141,13 @@ const PADDING: Attribute = attribute(
     "elements added on both sides: zeros to a mean, none to a maximum",
 );
 
+const DILATION: Attribute = attribute(
+    "dilation",
+    AttributeKind::Sizes,
+    Default::Integer(1),
+    "distance of the elements under the window",
+);
+
 const CEIL: Attribute = attribute(
     "ceil_mode",
     AttributeKind::Boolean,
@@ -146,18 +162,7 @@ const OUTPUT_SIZE: Attribute = attribute(
     "number of bins",
 );
 
-const MAX_ATTRIBUTES: &[Attribute] = &[
-    KERNEL,
-    STRIDE,
-    PADDING,
-    attribute(
-        "dilation",
-        AttributeKind::Sizes,
-        Default::Integer(1),
-        "distance of the elements under the window",
-    ),
-    CEIL,
-];
+const MAX_ATTRIBUTES: &[Attribute] = &[KERNEL, STRIDE, PADDING, DILATION, CEIL];
 
 const AVERAGE_ATTRIBUTES: &[Attribute] = &[
     KERNEL,

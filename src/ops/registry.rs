@@ -14,6 +14,7 @@ pub static FAMILIES: &[(&str, &[Op])] = &[
     ("batch_norm", super::batch_norm::OPS),
     ("cell", super::cell::OPS),
     ("comparison", super::comparison::OPS),
+    ("complex", super::complex::OPS),
     ("conv", super::conv::OPS),
     ("conversion", super::conversion::OPS),
     ("create", super::create::OPS),

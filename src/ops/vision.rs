@@ -48,15 +48,31 @@ pub static OPS: &[Op] = &[
     Op {
         name: "roi_align",
         summary: "values of the input, interpolated at a grid of points in each box, and their means",
+        operands: &[
+            operand("input"),
+            operand("boxes"),
+            optional("batch_indices"),
+        ],
         attributes: &[
             OUTPUT_SIZE,
+            SPATIAL_SCALE,
             attribute(
                 "sampling_ratio",
                 AttributeKind::Size,
                 Default::Integer(0),
                 "points along each side of a bin; 0 takes as many as the bin has positions",
             ),
+            attribute(
+                "aligned",
+                AttributeKind::Boolean,
+                Default::Boolean(false),
+                "whether the centre of an element lies half an element behind its position",
+            ),
         ],
+        saved: |call, saved| {
+            keep(call, saved, 1);
+            saved.argument(call, 2);
+        },
         work: |call| {
             let points = u128::from(call.size("sampling_ratio").unwrap_or(0).max(1));
             let points = points.saturating_mul(points).saturating_mul(8);
@@ -67,7 +83,7 @@ pub static OPS: &[Op] = &[
     Op {
         name: "roi_pool",
         summary: "greatest elements of a number of bins of each box",
-        attributes: &[OUTPUT_SIZE],
+        attributes: &[OUTPUT_SIZE, SPATIAL_SCALE],
         // Which element was the greatest is kept, too.
         saved: |call, saved| {
             keep(call, saved, 1);
@@ -80,12 +96,40 @@ pub static OPS: &[Op] = &[
         summary: "the boxes that no better one overlaps; all of them are counted, for the number \
                   is not known before the run",
         operands: &[operand("boxes"), operand("scores")],
+        attributes: &[
+            attribute(
+                "iou_threshold",
+                AttributeKind::Float,
+                Default::None,
+                "the share of its union with a better box that a box may overlap it by",
+            ),
+            attribute(
+                "score_threshold",
+                AttributeKind::Float,
+                Default::None,
+                "boxes of no better score are left out",
+            ),
+            attribute(
+                "max_output_boxes_per_class",
+                AttributeKind::Size,
+                Default::None,
+                "how many boxes of a class are kept at most",
+            ),
+            attribute(
+                "center_point_box",
+                AttributeKind::Boolean,
+                Default::Boolean(false),
+                "whether a box is its centre and its sizes, not two corners",
+            ),
+        ],
         infer: |call| {
-            let scores = call.shape(1)?;
-            Ok(smallvec![TensorType::new(
-                [scores.elements()],
-                Dtype::Int64
-            )])
+            let scores = call.shape(1)?.elements();
+            // Of lists for images and classes, which of them comes with each box.
+            let shape = match call.shape(0)?.rank() {
+                3 => Shape::from([scores, 3]),
+                _ => Shape::from([scores]),
+            };
+            Ok(smallvec![TensorType::new(shape, Dtype::Int64)])
         },
         differentiable: false,
         // Every box of a list may be held to every other one: intersection, union, quotient.
@@ -115,6 +159,13 @@ const OUTPUT_SIZE: Attribute = attribute(
     AttributeKind::Sizes,
     Default::Required,
     "number of bins",
+);
+
+const SPATIAL_SCALE: Attribute = attribute(
+    "spatial_scale",
+    AttributeKind::Float,
+    Default::Float(1.0),
+    "elements of the input for each unit of a box",
 );
 
 /// A pool over boxes.
@@ -216,6 +267,7 @@ mod tests {
                 "error: `roi_pool` takes an input of 4 axes and boxes of 2, not [3, 8, 8] and [5, 5]",
             ),
             ("nms([9, 4], [9])", "int64 [9]"),
+            ("nms([2, 9, 4], [2, 3, 9])", "int64 [54, 3]"),
         ]);
     }
 

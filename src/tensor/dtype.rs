@@ -74,17 +74,10 @@ impl FloatFormat {
         if self.precision == 53 {
             return value;
         }
-        // The spacing of the grid at `magnitude`; both it and the quotient are exact in float64.
-        let exponent = magnitude.max(self.min_normal).log2().floor();
-        let mut spacing = (exponent - f64::from(self.precision) + 1.0).exp2();
-        // `log2` may be off by one near a power of two.
-        let top = f64::from(self.precision).exp2();
-        if magnitude / spacing >= top {
-            spacing *= 2.0;
-        } else if magnitude > self.min_normal && magnitude / spacing < top / 2.0 {
-            spacing /= 2.0;
-        }
-        let spacing = spacing.max(self.min_subnormal);
+        // The spacing of the grid at `magnitude`, a power of two by its exponent's bits: the one of
+        // the subnormals at the least. Both it and the quotient are exact in float64.
+        let exponent = magnitude.max(self.min_normal).to_bits() >> 52;
+        let spacing = f64::from_bits((exponent + 1 - u64::from(self.precision)) << 52);
         ((magnitude / spacing).round_ties_even() * spacing).copysign(value)
     }
 }

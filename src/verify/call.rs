@@ -136,18 +136,28 @@ fn range(call: &Call, operands: &[Option<Rc<Array>>], ran: &Ran) -> Outcome {
                 .map_or(Interval::ANYTHING, |array| observed(array))
         })
         .collect();
-    let claimed = (call.op.interval)(call, &ranges);
+    let claimed = call.interval(&ranges);
     let found = observed(&ran.outputs[0]);
     // Kernels and claims compute in float64, each with its own roundings.
     let slack = 1e-9 * (1.0 + found.low.abs().max(found.high.abs()));
-    let inside = found.low >= claimed.low - slack && found.high <= claimed.high + slack;
-    if ran.outputs[0].is_empty() || (inside && (claimed.non_finite || !found.non_finite)) {
+    if holds(claimed, &ran.outputs[0], slack) {
         return Outcome::Confirmed;
     }
     Outcome::Contradicted {
         claimed: format!("{claimed}"),
         found: format!("{found}"),
     }
+}
+
+/// Whether elements lie in a range, but for a slack; of those that are not finite, the range says
+/// whether there may be any.
+pub(super) fn holds(claimed: Interval, array: &Array, slack: f64) -> bool {
+    let inside = |x: &f64| *x >= claimed.low - slack && *x <= claimed.high + slack;
+    let mut elements = array.iter();
+    elements.all(|x| match x.is_finite() {
+        true => inside(x),
+        false => claimed.non_finite,
+    })
 }
 
 /// The smallest range that holds all elements.
@@ -250,7 +260,9 @@ fn supplied(call: &Call, everything: &Supplied) -> Supplied {
             .iter()
             .filter(|(what, _)| match what {
                 Kept::Output(position) => saved.outputs.contains(position),
-                Kept::Extra(name) => saved.extra.iter().any(|(extra, ..)| extra == name),
+                Kept::Extra(name) | Kept::Part(name, _) => {
+                    saved.extra.iter().any(|(extra, ..)| extra == name)
+                }
             })
             .cloned()
             .collect(),

@@ -49,7 +49,7 @@ fn corners(graph: &Graph, ranges: &Ranges, seed: u64) -> Vec<(&'static str, Sour
 }
 
 /// The calls at which an infinity or NaN comes up out of finite operands, forward or backward.
-fn failures(plan: Plan<'_>, sources: &Sources, seed: u64) -> FxHashSet<NodeId> {
+fn failures(plan: Plan<'_>, sources: &Sources, setting: Setting) -> FxHashSet<NodeId> {
     let graph = plan.graph;
     let finite = |array: &Array| array.iter().all(|value| value.is_finite());
     let mut failed = FxHashSet::default();
@@ -59,8 +59,8 @@ fn failures(plan: Plan<'_>, sources: &Sources, seed: u64) -> FxHashSet<NodeId> {
             failed.insert(seen.node);
         }
     };
-    let pass = plan.forward(sources, Setting::stated(seed), &mut watch);
-    let seeds = super::model::loss_seeds(graph, &pass, &mut fastrand::Rng::with_seed(seed));
+    let pass = plan.forward(sources, setting, &mut watch);
+    let seeds = super::model::loss_seeds(graph, &pass, &mut fastrand::Rng::with_seed(setting.seed));
     let mut backward = FxHashSet::default();
     pass.backward(seeds, &mut |node, gradients| {
         // Only where it first comes up: what is behind it is infinite, too.
@@ -72,7 +72,7 @@ fn failures(plan: Plan<'_>, sources: &Sources, seed: u64) -> FxHashSet<NodeId> {
     failed
 }
 
-/// Runs the model in its stated types at several points, and says of each finding that warns of an
+/// Runs the model in that setting at several points, and says of each finding that warns of an
 /// infinity or NaN whether one came up where it says.
 pub fn hazards(
     spec: &Spec,
@@ -80,7 +80,7 @@ pub fn hazards(
     plan: Plan<'_>,
     ranges: &Ranges,
     findings: &[Finding],
-    seed: u64,
+    setting: Setting,
 ) -> Vec<(String, Verdict)> {
     let warned: Vec<&Finding> = findings
         .iter()
@@ -91,9 +91,9 @@ pub fn hazards(
         return Vec::new();
     }
     let graph = plan.graph;
-    let runs: Vec<(&str, FxHashSet<NodeId>)> = corners(graph, ranges, seed)
+    let runs: Vec<(&str, FxHashSet<NodeId>)> = corners(graph, ranges, setting.seed)
         .into_iter()
-        .map(|(name, sources)| (name, failures(plan, &sources, seed)))
+        .map(|(name, sources)| (name, failures(plan, &sources, setting)))
         .collect();
     let inputs = graph.tensors.iter();
     let any_input = inputs

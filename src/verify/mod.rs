@@ -14,6 +14,7 @@ mod memory;
 mod model;
 mod narrow;
 mod result;
+mod rounding;
 mod run;
 mod scale;
 #[cfg(test)]
@@ -24,6 +25,7 @@ mod values;
 pub use call::verify_call;
 pub use model::{Limits, verify};
 pub use result::{Contradiction, Tally, Verification};
+pub use rounding::{Types, retyped};
 pub use scale::{Scaled, Size};
 
 /// Something that is said of a call or of a model.

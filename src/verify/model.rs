@@ -1,12 +1,16 @@
 //! The claims of a whole model, and those of its calls.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 
-use rustc_hash::FxHashMap;
+use smol_str::SmolStr;
+
+use rustc_hash::{FxHashMap, FxHashSet};
 
 use super::call::verify_call;
 use super::memory::{Ends, kept, timeline};
 use super::result::Verification;
+use super::rounding::{Both, Types, retyped};
 use super::run::{Pass, Plan, Seen, Sources, Stopped, sources};
 use super::scale::{Size, scaled};
 use super::{Claim, Outcome, hazards::hazards};
@@ -18,7 +22,7 @@ use crate::facts::ranges::Ranges;
 use crate::facts::storage::Storages;
 use crate::facts::timeline;
 use crate::graph::{Graph, NodeId, TensorId};
-use crate::kernels::{Array, Setting};
+use crate::kernels::{self, Array, Setting};
 use crate::lower::Model;
 use crate::ops::gradient::Kernels;
 use crate::ops::{AttributeValue, Call};
@@ -60,7 +64,8 @@ impl Limits {
 }
 
 /// Runs a model, made smaller along its dims if it is large, and holds what is claimed of it
-/// against what happens. `progress` hears of steps that are done, of how many.
+/// against what happens; ranges and hazards in other types than the spec's, where these are given.
+/// Values are drawn from `seed`. `progress` hears of steps that are done, of how many.
 ///
 /// Autocast's casts are left out: they are the engine's, and the claims are checked in the types of
 /// the graph.
@@ -69,7 +74,7 @@ pub fn verify(
     model: Model,
     findings: &[Finding],
     limits: Limits,
-    seed: u64,
+    (types, seed): (Types, u64),
     progress: &mut dyn FnMut(usize, usize),
 ) -> Verification {
     let within =
@@ -127,7 +132,7 @@ pub fn verify(
         seed,
     };
     whole.calls(&mut result, progress);
-    whole.ranges(&mut result, &ranges);
+    in_types(&whole, &mut result, types, findings);
     let saved = Saved::of(graph, facts.liveness(), &dtypes, &storages);
     // One micro-batch is run here, without the gradients of earlier ones.
     let mut run = spec.run.clone();
@@ -144,11 +149,53 @@ pub fn verify(
     };
     whole.memory(&mut result, &saved, inputs);
     whole.directions(&mut result);
-    for (place, verdict) in hazards(spec, &model, plan, &ranges, findings, seed) {
-        result.add(&place, verdict);
-    }
     result.tallies.sort_by_key(|(claim, _)| *claim);
     result
+}
+
+/// What is claimed of values in the types in which they are stored: ranges and hazards; and how far
+/// other types than the spec's are from float64.
+fn in_types(whole: &Whole, result: &mut Verification, types: Types, findings: &[Finding]) {
+    let (spec, seed) = (whole.spec, whole.seed);
+    let model = retyped(whole.model, types);
+    let facts = Facts::new(spec, &model);
+    let mut policy = facts.policy().clone();
+    policy.autocast = None;
+    let dtypes = NodeDtypes::of(&model.graph, &policy);
+    let storages = Storages::of(&model.graph, &dtypes);
+    let plan = Plan {
+        graph: &model.graph,
+        liveness: facts.liveness(),
+        dtypes: &dtypes,
+        storages: &storages,
+    };
+    let ranges = Ranges::of(spec, &model, facts.values(), &dtypes);
+    let drawn = sources(&model.graph, &ranges, seed);
+    let typed = Whole {
+        model: &model,
+        plan,
+        drawn: &drawn,
+        ..*whole
+    };
+    let setting = types.setting(seed);
+    typed.ranges(result, &ranges, setting);
+    for (place, verdict) in hazards(spec, &model, plan, &ranges, findings, setting) {
+        result.add(&place, verdict);
+    }
+    if types.is_given() {
+        let both = Both {
+            stated: whole.plan,
+            other: plan,
+            types,
+            drawn: whole.drawn,
+            seed,
+            place: &|id| match whole.plan.graph.layer_path(whole.plan.graph.node(id).layer) {
+                path if path.is_empty() => whole.place(id),
+                path => path,
+            },
+        };
+        result.rounding = Some(both.compare());
+    }
 }
 
 /// The calls of a run whose indices lie outside of what they choose among.
@@ -257,9 +304,16 @@ impl Whole<'_> {
         let mut seen: FxHashMap<String, ()> = FxHashMap::default();
         let mut verdicts = Vec::new();
         let mut calls = 0;
+        let mut members: BTreeMap<(&str, &str), (usize, BTreeSet<SmolStr>)> = BTreeMap::new();
         let mut watch = |one: &Seen| {
             calls += 1;
             progress(calls, total);
+            let op = one.call.op.name;
+            if let Some(member) = kernels::find(op).and_then(|kernel| kernel.member) {
+                let (times, targets) = members.entry((op, member)).or_default();
+                *times += 1;
+                targets.extend(one.call.text("target"));
+            }
             if seen.insert(signature(one.call), ()).is_none() {
                 for verdict in verify_call(one.call, one.operands, self.seed) {
                     verdicts.push((one.node, verdict));
@@ -271,35 +325,59 @@ impl Whole<'_> {
         for (node, verdict) in verdicts {
             result.add(&self.place(node), verdict);
         }
+        for ((op, member), (times, targets)) in members {
+            let targets: Vec<SmolStr> = targets.into_iter().collect();
+            let names = match targets.as_slice() {
+                [] => String::new(),
+                targets => format!(" ({})", targets.join(", ")),
+            };
+            result.notes.push(format!(
+                "`{op}` stands for functions that are not told apart{names}. Run here as {member} ({times} {}), to which the claims of the class are held; values that follow from it are not the model's.",
+                if times == 1 { "call" } else { "calls" },
+            ));
+        }
         result.calls = calls;
         result.distinct = seen.len();
     }
 
     /// The ranges of all tensors, in the types in which they are stated.
-    fn ranges(&self, result: &mut Verification, ranges: &Ranges) {
+    fn ranges(&self, result: &mut Verification, ranges: &Ranges, setting: Setting) {
         let graph = self.plan.graph;
         let mut verdicts = Vec::new();
+        // A range without an end is taken not to overflow (`facts::ranges`); where it does, what
+        // follows from it has no range either.
+        let mut overflowed: FxHashSet<TensorId> = FxHashSet::default();
         let mut watch = |one: &Seen| {
-            for (output, array) in graph.node(one.node).outputs().zip(one.outputs) {
+            let node = graph.node(one.node);
+            let behind = node.arguments.iter().any(|id| overflowed.contains(id));
+            for (output, array) in node.outputs().zip(one.outputs) {
                 let claimed = ranges.known(output).interval();
                 let found = super::call::observed(array);
                 if array.is_empty() {
                     continue;
                 }
-                let inside = found.low >= claimed.low
-                    && found.high <= claimed.high
-                    && (claimed.non_finite || !found.non_finite);
-                let outcome = match inside {
-                    true => Outcome::Confirmed,
-                    false => Outcome::Contradicted {
+                let inside = super::call::holds(claimed, array, 0.0);
+                let assumed = found.non_finite && (behind || !claimed.is_bounded());
+                let outcome = match (inside, assumed) {
+                    (true, _) => Outcome::Confirmed,
+                    (false, true) => {
+                        overflowed.insert(output);
+                        Outcome::Unchecked(
+                            "a range without an end is taken not to overflow, and it does"
+                                .to_owned(),
+                        )
+                    }
+                    (false, false) => Outcome::Contradicted {
                         claimed: claimed.to_string(),
-                        found: found.to_string(),
+                        found: match found.non_finite {
+                            true => format!("{found}, and infinities or NaN"),
+                            false => found.to_string(),
+                        },
                     },
                 };
                 verdicts.push((one.node, outcome));
             }
         };
-        let setting = Setting::stated(self.seed);
         let pass = self.plan.forward(self.drawn, setting, &mut watch);
         let behind = self.behind(&pass.drawn);
         for (node, outcome) in verdicts {

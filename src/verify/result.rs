@@ -2,6 +2,7 @@
 
 use serde::Serialize;
 
+use super::experiment::Experiment;
 use super::scale::Scaled;
 use super::{Claim, Outcome, Verdict};
 
@@ -40,6 +41,8 @@ pub struct Verification {
     pub distinct: usize,
     /// By claim, in the order of [`Claim::ALL`].
     pub tallies: Vec<(Claim, Tally)>,
+    /// How far a run in other types than the spec's is from float64, where one was asked for.
+    pub rounding: Option<Experiment>,
     /// What was left out, in sentences.
     pub notes: Vec<String>,
 }

@@ -397,7 +397,7 @@ impl Pass<'_> {
             let bytes = dtype.bytes_for(elements);
             let storage = Storage::new(&self.ledger, Purpose::Activation, None, bytes);
             kept.storages.push(storage);
-            let found = extras.iter().find(|(what, _)| *what == Kept::Extra(name));
+            let found = extras.iter().filter(|(what, _)| what.extra() == Some(name));
             kept.others.extend(found.cloned());
         }
         kept
@@ -470,7 +470,10 @@ impl Pass<'_> {
                         false => &mut on_their_way,
                     };
                     match sums.get_mut(&argument) {
-                        Some(sum) => *sum += &gradient,
+                        Some(sum) => {
+                            let whole = &*sum + &gradient;
+                            *sum = setting.stored(graph.ty(argument).dtype, whole);
+                        }
                         None => {
                             sums.insert(argument, gradient);
                             if parameter {

@@ -1,7 +1,7 @@
 //! A claim that is wrong is found to be.
 
 use super::cases::operands;
-use super::{Claim, Limits, Outcome, verify, verify_call};
+use super::{Claim, Limits, Outcome, Types, verify, verify_call};
 use crate::facts::fixture::lowered;
 use crate::ops::{Call, Op, Outputs, Work, cases};
 use crate::tensor::Interval;
@@ -112,7 +112,14 @@ fn verified(change: impl Fn(&mut Op)) -> Vec<(Claim, usize, usize)> {
             node.op = Box::leak(Box::new(op));
         }
     }
-    let result = verify(&spec, model, &[], Limits::SMALL, 3, &mut |_, _| {});
+    let result = verify(
+        &spec,
+        model,
+        &[],
+        Limits::SMALL,
+        (Types::default(), 3),
+        &mut |_, _| {},
+    );
     result
         .tallies
         .iter()
@@ -140,4 +147,29 @@ fn an_op_that_keeps_too_little_spoils_the_gradient() {
     };
     assert!(of(Claim::Saved) > 0, "{claims:?}");
     assert!(of(Claim::Gradient) > 0, "{claims:?}");
+}
+
+/// Guards the types that are asked for: results are rounded to the one, sums to the other, and
+/// without either nothing is compared.
+#[test]
+fn fewer_digits_lose_more() {
+    use crate::tensor::Dtype::{Bfloat16, Float8E5m2, Float16, Float32};
+    let error = |stored, accumulate| {
+        let (spec, model) = lowered(NETWORK);
+        let types = Types { stored, accumulate };
+        let limits = Limits::SMALL;
+        let found = verify(&spec, model, &[], limits, (types, 3), &mut |_, _| {});
+        let rounding = found.rounding?;
+        let errors = rounding.picture?.values;
+        errors.first().copied()
+    };
+    assert_eq!(error(None, None), None);
+    let exact = error(Some(Float32), None).unwrap();
+    let half = error(Some(Float16), None).unwrap();
+    let brain = error(Some(Bfloat16), None).unwrap();
+    let byte = error(Some(Float8E5m2), None).unwrap();
+    assert!(0.0 < exact && exact < half && half < brain && brain < byte);
+    let summed = error(Some(Float32), Some(Bfloat16)).unwrap();
+    assert!(summed > 10.0 * exact, "{summed} {exact}");
+    assert!(error(None, Some(Bfloat16)).unwrap() > 10.0 * exact);
 }

@@ -10,13 +10,16 @@ use std::time::Instant;
 use serde::Serialize;
 
 use super::console::Console;
+use super::names;
 use super::specs::SpecArguments;
 use super::status::{Complaint, Status, Stop};
 use super::table::{Align, table};
+use crate::engine;
 use crate::quantity::group;
 use crate::render::Layout;
+use crate::tensor::Dtype;
 use crate::verify::experiment::Experiment;
-use crate::verify::{self, Limits, Verification};
+use crate::verify::{self, Limits, Types, Verification};
 
 /// Run a model, small, and hold what is claimed of it against what happens
 #[derive(Debug, clap::Args)]
@@ -46,6 +49,13 @@ pub(super) struct Verify {
     /// How long PyTorch may take
     #[arg(long, value_name = "SECONDS", default_value_t = 300)]
     timeout: u64,
+    /// Round what every op makes to this type, instead of those of the spec, and say how far that
+    /// is from float64: `float16`, `bf16`, `float8_e4m3fn` …
+    #[arg(long, value_name = "DTYPE", value_parser = names::float_dtype)]
+    dtype: Option<Dtype>,
+    /// Add up sums and products of matrices in this type, instead of the one that PyTorch uses
+    #[arg(long, value_name = "DTYPE", value_parser = names::float_dtype)]
+    accumulate: Option<Dtype>,
     /// How to write the answer
     #[arg(long, value_name = "FORMAT", default_value = "text")]
     output: VerifyForm,
@@ -78,6 +88,7 @@ Examples:
   plimsoll verify model.model.toml
   plimsoll verify resnet18.pt2 --batch 2
   plimsoll verify model.model.toml --full
+  plimsoll verify model.model.toml --dtype float8_e4m3fn --accumulate float16
   plimsoll verify model.model.toml --engine torch --python venv/bin/python
   plimsoll verify model.model.toml --engine torch --nproc 4
 
@@ -85,11 +96,21 @@ The status is 1 where a claim is contradicted.";
 
 impl Verify {
     pub fn run(self, console: &mut Console<'_>) -> Result<Status, Stop> {
-        let (read, findings) = match self.spec.check(console)? {
+        let types = Types {
+            stored: self.dtype,
+            accumulate: self.accumulate,
+        };
+        let (read, mut findings) = match self.spec.check(console)? {
             Ok(checked) => checked,
             Err(status) => return Ok(status),
         };
         if self.engine == Engine::Torch {
+            if types.is_given() {
+                let message = "`--dtype` and `--accumulate` say how the reference kernels compute";
+                return Err(Complaint::new(message)
+                    .help("use `--engine ndarray`")
+                    .into());
+            }
             let asked = torch::Asked {
                 python: &self.python,
                 seconds: self.timeout,
@@ -117,6 +138,9 @@ impl Verify {
                 return Err(Complaint::new(message).into());
             }
         };
+        if types.stored.is_some() {
+            findings = engine::judge(&read.spec, &verify::retyped(&read.model, types));
+        }
         let limits = if self.full {
             Limits::FULL
         } else {
@@ -126,7 +150,12 @@ impl Verify {
             let mut progress = console.progress("verify");
             let mut step = |done, total| progress.at(done, total);
             verify::verify(
-                &read.spec, read.model, &findings, limits, self.seed, &mut step,
+                &read.spec,
+                read.model,
+                &findings,
+                limits,
+                (types, self.seed),
+                &mut step,
             )
         };
         self.show(&verification, experiment.as_ref(), console)
@@ -142,7 +171,7 @@ impl Verify {
             VerifyForm::Json => super::json(&Record::of(verification, experiment)),
             VerifyForm::Text => {
                 let mut shown = text(verification, console.layout);
-                if let Some(experiment) = experiment {
+                for experiment in verification.rounding.iter().chain(experiment) {
                     shown.push_str(&experiment_text(experiment, console.layout));
                 }
                 shown
@@ -276,6 +305,8 @@ struct Record<'a> {
     claims: Vec<ClaimRecord<'a>>,
     notes: &'a [String],
     #[serde(skip_serializing_if = "Option::is_none")]
+    rounding: Option<&'a Experiment>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     experiment: Option<&'a Experiment>,
 }
 
@@ -334,6 +365,7 @@ impl<'a> Record<'a> {
                 })
                 .collect(),
             notes: &verification.notes,
+            rounding: verification.rounding.as_ref(),
             experiment,
         }
     }

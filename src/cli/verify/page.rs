@@ -26,7 +26,7 @@ pub(super) fn page(verification: &Verification, experiment: Option<&Experiment>)
             })
             .collect::<Vec<_>>(),
     ));
-    if let Some(experiment) = experiment {
+    for experiment in verification.rounding.iter().chain(experiment) {
         body.push_str(&format!("<h2>{}</h2>", escaped(&experiment.question)));
         body.push_str(&rows(&experiment.columns, &experiment.rows));
         body.push_str(&picture(experiment));

@@ -114,7 +114,7 @@ impl Ranges {
                 operands.push(interval);
             }
             let (image, moves) = graph.with_call(node, |call| {
-                let image = (node.op.interval)(call, &operands);
+                let image = call.interval(&operands);
                 (slackened(call, opmath, &operands, image), moves(call))
             });
             // From bounded operands an unbounded end comes only by passing float64's own limit.

@@ -224,7 +224,24 @@ fn non_max_suppression(call: &mut Call<'_, '_>) -> Option<Results> {
         }
     };
     let ty = TensorType::new([kept, 3], Dtype::Int64);
-    call.apply_as("nms", &[boxes, scores], &[], &[ty]).map(all)
+    let mut given = vec![(
+        "center_point_box",
+        call.attributes.flag("center_point_box").into(),
+    )];
+    if let Some(most) = call.known_integer(2) {
+        given.push(("max_output_boxes_per_class", most.into()));
+    }
+    // What is left out is 0; what only running the model would tell is not stated.
+    match (call.has(3), call.known_number(3)) {
+        (false, _) => given.push(("iou_threshold", 0.0.into())),
+        (true, Some(share)) => given.push(("iou_threshold", share.into())),
+        (true, None) => {}
+    }
+    if let Some(least) = call.known_number(4) {
+        given.push(("score_threshold", least.into()));
+    }
+    call.apply_as("nms", &[boxes, scores], &given, &[ty])
+        .map(all)
 }
 
 /// One value at the place that an index names, and another elsewhere.

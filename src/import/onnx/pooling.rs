@@ -100,7 +100,7 @@ fn maximum(call: &mut Call<'_, '_>) -> Option<Results> {
         Some((low, _)) => low as f64,
         None => f64::NEG_INFINITY,
     };
-    let (id, _) = pool(
+    let (id, window) = pool(
         call,
         Pool {
             op: "max_pool",
@@ -113,7 +113,13 @@ fn maximum(call: &mut Call<'_, '_>) -> Option<Results> {
     if call.wants(1) {
         // Which element was the greatest.
         let ty = TensorType::new(call.shape_of(id), Dtype::Int64);
-        let given = [("size", sizes_of(&ty.shape).into())];
+        let given = [
+            ("size", sizes_of(&ty.shape).into()),
+            ("kernel_size", window.kernel.into()),
+            ("stride", window.stride.into()),
+            ("padding", window.before.into()),
+            ("dilation", window.dilation.into()),
+        ];
         let input = call.tensor(0)?;
         let made = call.apply_as("pool_indices", &[input], &given, &[ty])?;
         results.extend(all(made));
@@ -315,14 +321,33 @@ fn unpool(call: &mut Call<'_, '_>) -> Option<Results> {
 }
 
 fn roi_align(call: &mut Call<'_, '_>) -> Option<Results> {
-    let (input, boxes) = (call.tensor(0)?, call.tensor(1)?);
+    if call
+        .attributes
+        .text("mode")
+        .is_some_and(|mode| mode != "avg")
+    {
+        return None;
+    }
+    let (input, boxes, images) = (call.tensor(0)?, call.tensor(1)?, call.tensor(2)?);
+    // Version 16 brought the mode, with another default than what was before.
+    let before = if call.version < 16 {
+        "output_half_pixel"
+    } else {
+        "half_pixel"
+    };
+    let mode = call.attributes.text("coordinate_transformation_mode");
+    let aligned = mode.unwrap_or(before) == "half_pixel";
+    let scale = call.attributes.float("spatial_scale").unwrap_or(1.0);
     let size = |name: &str| call.attributes.integer(name).unwrap_or(1);
     let output = vec![size("output_height"), size("output_width")];
     let given = [
         ("output_size", output.into()),
         ("sampling_ratio", size_or_zero(call).into()),
+        ("spatial_scale", scale.into()),
+        ("aligned", aligned.into()),
     ];
-    call.apply("roi_align", &[input, boxes], &given).map(all)
+    call.apply("roi_align", &[input, boxes, images], &given)
+        .map(all)
 }
 
 fn size_or_zero(call: &Call<'_, '_>) -> i64 {
@@ -335,6 +360,10 @@ fn size_or_zero(call: &Call<'_, '_>) -> i64 {
 fn roi_pool(call: &mut Call<'_, '_>) -> Option<Results> {
     let (input, boxes) = (call.tensor(0)?, call.tensor(1)?);
     let output = call.attributes.integers("pooled_shape")?.to_vec();
-    let given = [("output_size", output.into())];
+    let scale = call.attributes.float("spatial_scale").unwrap_or(1.0);
+    let given = [
+        ("output_size", output.into()),
+        ("spatial_scale", scale.into()),
+    ];
     call.apply("roi_pool", &[input, boxes], &given).map(all)
 }

@@ -139,7 +139,6 @@ static RENAMED: &[(&str, Entry)] = &[
     ("__xor__", entry("bitwise_xor", &[])),
     ("_adaptive_avg_pool2d", entry("adaptive_avg_pool2d", &[])),
     ("_adaptive_avg_pool3d", entry("adaptive_avg_pool3d", &[])),
-    ("_conj", entry("identity", &[])),
     ("_log_softmax", entry("log_softmax", &[])),
     ("_scaled_dot_product_attention_math", ATTENTION),
     ("_scaled_dot_product_cudnn_attention", ATTENTION),

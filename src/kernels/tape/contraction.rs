@@ -312,6 +312,7 @@ impl Tape {
         let accumulate = self.arithmetic().accumulate;
         let (value, products) = contracted(self.value(a), self.value(b), &labels, accumulate);
         self.count_products(products);
+        let counts = u128::from(self.is_counting());
         Ok(self.push(value, &[a, b], move |back, gradient| {
             let accumulate = back.arithmetic().accumulate;
             let Labels {
@@ -323,14 +324,14 @@ impl Tape {
                 let (other, sizes) = (back.value(b), back.value(a).shape());
                 let names = (&result[..], &second[..], &first[..]);
                 let (given, products) = way_back(gradient, other, names, sizes, accumulate);
-                back.count_products(products);
+                back.count_products(counts * products);
                 back.give(a, given);
             }
             if back.needs(b) {
                 let (other, sizes) = (back.value(a), back.value(b).shape());
                 let names = (&result[..], &first[..], &second[..]);
                 let (given, products) = way_back(gradient, other, names, sizes, accumulate);
-                back.count_products(products);
+                back.count_products(counts * products);
                 back.give(b, given);
             }
         }))

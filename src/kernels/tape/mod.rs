@@ -157,6 +157,18 @@ pub enum Kept {
     Output(usize),
     /// A tensor that is neither operand nor output: `mask`.
     Extra(&'static str),
+    /// A further part of one of complex numbers, and which.
+    Part(&'static str, usize),
+}
+
+impl Kept {
+    /// The name of a tensor that is neither operand nor output.
+    pub fn extra(&self) -> Option<&'static str> {
+        match self {
+            Kept::Output(_) => None,
+            Kept::Extra(name) | Kept::Part(name, _) => Some(name),
+        }
+    }
 }
 
 /// Turns the gradient of a value into gradients of what it was computed from.
@@ -176,6 +188,7 @@ pub struct Tape {
     kept: Vec<(Kept, Rc<Array>)>,
     given: Vec<(Kept, Rc<Array>)>,
     random: u64,
+    part: usize,
     convention: Option<&'static str>,
 }
 
@@ -190,6 +203,7 @@ impl Tape {
             kept: Vec::new(),
             given,
             random: seed,
+            part: 0,
             convention: None,
         }
     }
@@ -373,6 +387,10 @@ impl Tape {
     /// Says that the backward pass is to find `var` as it stands now. In a run from kept tensors,
     /// the kept one takes its place.
     pub fn keep(&mut self, what: Kept, var: Var) -> Var {
+        let what = match (what, self.part) {
+            (Kept::Extra(name), part) if part > 0 => Kept::Part(name, part),
+            (what, _) => what,
+        };
         let entry = &mut self.entries[var.0 as usize];
         if let Some((_, value)) = self.given.iter().find(|(given, _)| *given == what) {
             entry.value = Rc::clone(value);
@@ -408,7 +426,21 @@ impl Tape {
 
     /// Counts multiply-adds of a product.
     pub fn count_products(&mut self, times: u128) {
-        self.count.products += times;
+        if self.is_counting() {
+            self.count.products += times;
+        }
+    }
+
+    /// Says for which choice of parts of complex numbers a kernel runs from here on. A product of
+    /// complex numbers is one to PyTorch's counter of FLOPs, so only those of the first choice
+    /// count; what is kept is kept for each.
+    pub fn of_part(&mut self, part: usize) {
+        self.part = part;
+    }
+
+    /// Whether products count.
+    pub fn is_counting(&self) -> bool {
+        self.part == 0
     }
 
     /// The gradients of `wanted`, from those of `results`: `None` where none flows.

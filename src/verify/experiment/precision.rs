@@ -6,15 +6,13 @@ use rustc_hash::FxHashMap;
 
 use super::{Experiment, Picture, short};
 use crate::facts::Facts;
-use crate::graph::TensorKind;
+use crate::graph::{NodeId, TensorKind};
 use crate::kernels::{Array, Setting, round};
 use crate::lower::Model;
 use crate::spec::Spec;
 use crate::tensor::Dtype;
+use crate::verify::rounding::{evenly, layers, relative_error};
 use crate::verify::run::{Plan, Sources, sources};
-
-/// At most so many layers are shown, evenly over the depth.
-const MOST_LAYERS: usize = 12;
 
 /// The types that are compared, and int8 weights with one scale for each row.
 const TYPES: [(&str, Option<Dtype>); 5] = [
@@ -40,10 +38,10 @@ fn quantised(weight: &Array) -> Array {
     result
 }
 
-fn values(plan: Plan<'_>, sources: &Sources, setting: Setting) -> FxHashMap<u32, Rc<Array>> {
+fn values(plan: Plan<'_>, sources: &Sources, setting: Setting) -> FxHashMap<NodeId, Rc<Array>> {
     let mut values = FxHashMap::default();
     plan.forward(sources, setting, &mut |seen| {
-        values.insert(seen.node.0, Rc::clone(&seen.outputs[0]));
+        values.insert(seen.node, Rc::clone(&seen.outputs[0]));
     });
     values
 }
@@ -59,32 +57,11 @@ pub(super) fn run(spec: &Spec, model: &Model, seed: u64) -> Result<Experiment, S
     };
     let drawn = sources(graph, facts.ranges(), seed);
     let exact = values(plan, &drawn, Setting::exact(seed));
-    let layers: Vec<u32> = graph
-        .node_ids()
-        .filter(|&id| plan.runs(id))
-        .filter(|&id| {
-            let node = graph.node(id);
-            let float = graph.ty(node.first_output).dtype.is_float();
-            float
-                && !node.op.view
-                && node
-                    .arguments
-                    .iter()
-                    .any(|&id| graph.parameter(id).is_some())
-        })
-        .map(|id| id.0)
-        .collect();
+    let layers = layers(plan);
     if layers.is_empty() {
         return Err("no layer of the model has weights".to_owned());
     }
-    let step = layers.len().div_ceil(MOST_LAYERS);
-    let shown: Vec<u32> = layers
-        .iter()
-        .copied()
-        .enumerate()
-        .filter(|(at, _)| at % step == 0 || at + 1 == layers.len())
-        .map(|(_, id)| id)
-        .collect();
+    let shown = evenly(&layers);
     let mut columns = vec!["layer", "op"];
     columns.extend(TYPES.iter().map(|(name, _)| *name));
     let mut experiment = Experiment::new("What do outputs lose, layer by layer?", &columns);
@@ -105,18 +82,14 @@ pub(super) fn run(spec: &Spec, model: &Model, seed: u64) -> Result<Experiment, S
             ..Setting::exact(seed)
         };
         let found = values(plan, &sources, setting);
-        let loss = |id: &u32| {
-            let (Some(a), Some(b)) = (exact.get(id), found.get(id)) else {
-                return f64::NAN;
-            };
-            let size: f64 = a.iter().map(|x| x * x).sum();
-            let difference: f64 = a.iter().zip(b.iter()).map(|(a, b)| (a - b).powi(2)).sum();
-            (difference / size.max(f64::MIN_POSITIVE)).sqrt()
+        let loss = |id: &NodeId| match (exact.get(id), found.get(id)) {
+            (Some(a), Some(b)) => relative_error(a, b),
+            _ => f64::NAN,
         };
         losses.push(shown.iter().map(loss).collect());
     }
     for (at, &id) in shown.iter().enumerate() {
-        let node = graph.node(crate::graph::NodeId(id));
+        let node = graph.node(id);
         let mut row = vec![graph.layer_path(node.layer), node.op.name.to_owned()];
         row.extend(losses.iter().map(|loss| short(loss[at])));
         experiment.rows.push(row);

@@ -276,6 +276,16 @@ pub static ROWS: &[Row] = &[
     function("logdet", "torch.logdet"),
     function("trace", "torch.trace"),
     with("lstsq", s::lstsq),
+    // Complex numbers
+    function("view_as_complex", "torch.view_as_complex"),
+    function("view_as_real", "torch.view_as_real"),
+    function("real", "torch.real"),
+    function("imag", "torch.imag"),
+    function("conj", "torch.conj"),
+    function("complex", "torch.complex"),
+    function("polar", "torch.polar"),
+    function("angle", "torch.angle"),
+    // Fourier transforms
     function("fft", "torch.fft.fft"),
     function("ifft", "torch.fft.ifft"),
     function("rfft", "torch.fft.rfft"),
