@@ -356,7 +356,7 @@ def readable():
         torch.Tensor.item = item
 
 
-def tracker_of_totals():
+def tracker_of_totals(recomputed):
     """PyTorch's tracker of memory, asked for totals alone.
 
     It follows the peak of each module, at the cost of calls times modules, and under
@@ -373,7 +373,8 @@ def tracker_of_totals():
 
         def _update_peak_stats(self, state):
             if self.total() > self.most:
-                gc.collect()
+                if recomputed:
+                    gc.collect()
                 self.most = max(self.most, self.total())
                 modules, self.memory_tracking = self.memory_tracking, {}
                 super()._update_peak_stats(state)
@@ -392,7 +393,7 @@ def peak(_, request):
         model, inputs = built(space, request, "meta")
         trained = [one for one in model.parameters() if one.requires_grad]
         optimizer = optimizer_of(request, trained) if training else None
-        tracker = tracker_of_totals()
+        tracker = tracker_of_totals(request["recomputed"])
         # What was made until here need not be searched for cycles.
         gc.freeze()
         known = [model, *([optimizer] if optimizer else []), *inputs.values()]
