@@ -194,10 +194,11 @@ fn experiment_text(experiment: &Experiment, layout: Layout) -> String {
         .iter()
         .enumerate()
         .map(|(at, column)| {
-            (
-                column.as_str(),
-                if at < 2 { Align::Left } else { Align::Right },
-            )
+            let align = match is_textual(&experiment.rows, at) {
+                true => Align::Left,
+                false => Align::Right,
+            };
+            (column.as_str(), align)
         })
         .collect();
     let mut text = format!("\n{}\n\n", experiment.question);
@@ -214,26 +215,34 @@ fn experiment_text(experiment: &Experiment, layout: Layout) -> String {
     text
 }
 
-fn text(verification: &Verification, layout: Layout) -> String {
-    let mut text = String::new();
-    let dims: Vec<String> = verification
-        .scaled
-        .iter()
-        .map(|dim| format!("{} {} → {}", dim.dim, dim.from, dim.to))
-        .collect();
-    text.push_str(&format!(
-        "{}: {} calls",
-        verification.name,
-        group(verification.calls as u128)
-    ));
+/// Whether a column is read from the left: the first one, and those without numbers.
+fn is_textual(rows: &[Vec<String>], at: usize) -> bool {
+    let is_number = |row: &Vec<String>| {
+        let cell = row.get(at);
+        cell.is_some_and(|cell| cell.starts_with(|first: char| first.is_ascii_digit()))
+    };
+    at == 0 || !rows.iter().any(is_number)
+}
+
+/// How much of a model was run.
+fn what_ran(verification: &Verification) -> String {
+    let mut text = format!("{} calls", group(verification.calls as u128));
     if verification.distinct > 0 {
         let distinct = group(verification.distinct as u128);
         text.push_str(&format!(", {distinct} of them different"));
     }
+    let dims = verification.scaled.iter();
+    let dims: Vec<String> = dims
+        .map(|dim| format!("{} {} → {}", dim.dim, dim.from, dim.to))
+        .collect();
     if !dims.is_empty() {
         text.push_str(&format!("; made smaller: {}", dims.join(", ")));
     }
-    text.push_str("\n\n");
+    text
+}
+
+fn text(verification: &Verification, layout: Layout) -> String {
+    let mut text = format!("{}: {}\n\n", verification.name, what_ran(verification));
     let head = [
         ("claim", Align::Left),
         ("confirmed", Align::Right),

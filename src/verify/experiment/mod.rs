@@ -87,7 +87,7 @@ pub fn run(
 }
 
 /// A number with three digits that mean something.
-pub(in crate::verify) fn short(number: f64) -> String {
+pub fn short(number: f64) -> String {
     match number {
         0.0 => "0".to_owned(),
         number if (1e-3..1e5).contains(&number.abs()) => {

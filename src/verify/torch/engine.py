@@ -1,7 +1,7 @@
 """Measures an exported module with PyTorch: one JSON request on stdin, a JSON line per answer.
 
-A request is {"version", "source", "attention", "autocast", "cast", "training", "optimizer", "step",
-"team"}. Answers are
+A request is {"version", "source", "attention", "recomputed", "autocast", "cast", "training",
+"optimizer", "step", "team"}. Answers are
 {"version", "torch"} first, then {"claim", ...} with what was found or {"claim", "unchecked": why},
 and {"done": true} last: without it the run was cut short. No weights are made: shapes run on the
 meta device, and what autograd keeps is read from fake tensors of a CUDA device. A "step" is run
@@ -10,6 +10,7 @@ with values, and of a "team" several processes share a batch; what they answer i
 
 import ast
 import contextlib
+import gc
 import json
 import os
 import pathlib
@@ -18,6 +19,7 @@ import subprocess
 import sys
 import tempfile
 import time
+import weakref
 
 VERSION = 1
 # Whatever a module prints must not be taken for an answer.
@@ -159,18 +161,52 @@ def counts(space, request):
         shown = [[list(one.shape), str(one.dtype).removeprefix("torch.")] for one in outputs]
         answer(claim="outputs", outputs=shown)
         answer(claim="forward", flops=counter.get_total_flops())
-        if not request["training"]:
-            return
-    if request["attention"] == "fused" and request["has_attention"]:
-        # Its backward pass computes the scores once more.
-        with as_on_gpu(request):
-            outputs = outputs_of(model(**inputs))
-    start = begin(outputs)
-    if start is None:
-        return answer(claim="backward", unchecked="no output has a gradient")
-    with FlopCounterMode(display=False) as counter:
-        start.backward(torch.ones_like(start))
+    if not request["training"]:
+        return
+    del outputs
+    fused = request["attention"] == "fused" and request["has_attention"]
+    # The backward pass of the fused kernels computes the scores once more. What is recomputed runs by
+    # the same ones.
+    with as_on_gpu(request) if fused else sdpa_kernel(SDPBackend.MATH), whole_recomputation():
+        start = begin(outputs_of(model(**inputs)))
+        if start is None:
+            return answer(claim="backward", unchecked="no output has a gradient")
+        with FlopCounterMode(display=False) as counter:
+            start.backward(torch.ones_like(start))
     answer(claim="backward", flops=counter.get_total_flops())
+
+
+def whole_recomputation():
+    """Lets `torch.utils.checkpoint` repeat a layer to its end, not to the last tensor it needs."""
+    from torch.utils.checkpoint import set_checkpoint_early_stop
+
+    return set_checkpoint_early_stop(False)
+
+
+def storages_made():
+    """A mode that remembers the storages that are made while it is on, as long as they live."""
+    import torch
+    from torch.utils._python_dispatch import TorchDispatchMode
+    from torch.utils._pytree import tree_leaves
+
+    class Made(TorchDispatchMode):
+        def __init__(self):
+            super().__init__()
+            self.seen = {}
+
+        def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+            result = func(*args, **(kwargs or {}))
+            for one in tree_leaves(result):
+                if isinstance(one, torch.Tensor) and one.device.type == "cuda":
+                    storage = one.untyped_storage()
+                    self.seen[storage._cdata] = weakref.ref(storage)
+            return result
+
+        def living(self):
+            gc.collect()
+            return [one() for one in self.seen.values() if one() is not None]
+
+    return Made()
 
 
 def kept(space, request):
@@ -203,11 +239,22 @@ def kept(space, request):
             torch.cuda.amp.common.amp_definitely_not_available = lambda: False
             torch.cuda.is_bf16_supported = lambda *_, **__: True
             cast = torch.autocast("cuda", getattr(torch, request["autocast"]))
-        hooks = torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor)
-        with as_on_gpu(request), cast, hooks:
-            outputs = model(**inputs)
+        if request["recomputed"]:
+            # No hook sees what a layer keeps that is recomputed: its inputs. All that lives when the
+            # forward pass is over is kept.
+            made = storages_made()
+            with as_on_gpu(request), cast, made:
+                inputs = {name: one.clone() for name, one in inputs.items()}
+                nodes = [one.grad_fn for one in outputs_of(model(**inputs))]
+                del inputs
+            found = {one._cdata: one.nbytes() for one in made.living() if one._cdata not in own}
+            del nodes
+        else:
+            hooks = torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor)
+            with as_on_gpu(request), cast, hooks:
+                outputs = model(**inputs)
+            del outputs
         answer(claim="kept", bytes=sum(found.values()))
-        del outputs
 
 
 def pruned(body, later, own):
@@ -267,7 +314,7 @@ def one_step(model, inputs, optimizer, training):
         start.backward(torch.ones_like(start))
     if optimizer:
         optimizer.step()
-        optimizer.zero_grad()
+    model.zero_grad()
 
 
 class Unhooked:
@@ -309,9 +356,36 @@ def readable():
         torch.Tensor.item = item
 
 
+def tracker_of_totals(recomputed):
+    """PyTorch's tracker of memory, asked for totals alone.
+
+    It follows the peak of each module, at the cost of calls times modules, and under
+    `torch.utils.checkpoint` it ties what is recomputed into cycles, which live until Python collects
+    them; no step without a tracker does so.
+    """
+    from torch.distributed._tools.mem_tracker import MemTracker
+
+    class Tracker(MemTracker):
+        most = 0
+
+        def total(self):
+            return sum(one["Total"] for one in self.get_tracker_snapshot().values())
+
+        def _update_peak_stats(self, state):
+            if self.total() > self.most:
+                if recomputed:
+                    gc.collect()
+                self.most = max(self.most, self.total())
+                modules, self.memory_tracking = self.memory_tracking, {}
+                super()._update_peak_stats(state)
+                self.memory_tracking = modules
+
+    return Tracker()
+
+
 def peak(_, request):
     """The most that lives in the second step, by PyTorch's tracker, without autocast."""
-    from torch.distributed._tools.mem_tracker import MemTracker
+    from torch.utils.flop_counter import FlopCounterMode
 
     training = request["training"]
     space = lean(request["source"])
@@ -319,14 +393,19 @@ def peak(_, request):
         model, inputs = built(space, request, "meta")
         trained = [one for one in model.parameters() if one.requires_grad]
         optimizer = optimizer_of(request, trained) if training else None
-        tracker = MemTracker()
+        tracker = tracker_of_totals(request["recomputed"])
+        # What was made until here need not be searched for cycles.
+        gc.freeze()
         known = [model, *([optimizer] if optimizer else []), *inputs.values()]
         tracker.track_external(*known)
         for step in range(2):
             if step:
                 tracker.reset_mod_stats()
-            with tracker:
+                tracker.most = 0
+            # The counter takes formulas apart that have a kernel on devices only, and all alike.
+            with tracker, FlopCounterMode(display=False):
                 one_step(model, inputs, optimizer, training)
+        gc.unfreeze()
         found = tracker.get_tracker_snapshot("peak")
     most = max(snapshot["Total"] for snapshot in found.values())
     answer(claim="peak", peak=most)

@@ -267,3 +267,42 @@ fn a_peak_is_held_within_a_percent() {
         .replace("momentum = 0.9, ", "");
     assert_eq!(held(&lion, 1.0).unchecked.len(), 1);
 }
+
+/// Guards layers that are recomputed: their forward pass is a part of the backward pass, and PyTorch
+/// is told to look at what lives, which no hook sees.
+#[test]
+fn what_is_recomputed_is_held() {
+    let text = r#"
+spec = 1
+[inputs]
+x = [2, 3]
+[blocks.twice]
+inputs = ["x"]
+layers = [{ op = "linear", out_features = 3 }, { op = "linear", out_features = 3 }]
+[[layers]]
+name = "deep"
+op = "twice"
+repeat = 2
+[[layers]]
+name = "loss"
+op = "mean"
+[train]
+checkpoint = ["twice"]
+"#;
+    let (spec, model) = lowered(text);
+    let facts = Facts::new(&spec, &model);
+    let run = Run::of(&spec, &model, false);
+    let asked = request(&spec, &facts, &run, None, &|_| String::new());
+    assert!(asked.contains(r#""recomputed":true"#), "{asked}");
+    let held = |flops: u128, bytes: u64| {
+        let backward = format!(r#"{{"claim": "backward", "flops": {flops}}}"#);
+        let kept = format!(r#"{{"claim": "kept", "bytes": {bytes}}}"#);
+        let lines = [FIRST, &backward, &kept, LAST].join("\n");
+        let (found, _) = verification(&spec, &facts, &run, None, &lines).unwrap();
+        [Claim::BackwardFlops, Claim::Kept].map(|claim| tally(&found, claim).confirmed)
+    };
+    // Four products of 2·2·3·3 FLOPs are repeated; their gradients are two products each, but for
+    // that of the input. Kept are the inputs of both layers.
+    assert_eq!(held(36 * 4 + 36 * 7, 2 * 24), [1, 1]);
+    assert_eq!(held(36 * 7, 4 * 24), [0, 0]);
+}
