@@ -191,6 +191,21 @@ impl Graph {
         Some(runs)
     }
 
+    /// The outermost layers that are recomputed in the backward pass (`torch.utils.checkpoint`) and
+    /// have calls, in order. `O(layers)`.
+    pub fn recomputed_layers(&self) -> Vec<LayerId> {
+        let mut found = Vec::new();
+        let mut end = 0;
+        for (number, layer) in self.layers.iter().enumerate() {
+            let inside = layer.first_node < end;
+            if self.training && layer.checkpointed && !inside && layer.first_node < layer.end_node {
+                found.push(LayerId(number as u32));
+                end = layer.end_node;
+            }
+        }
+        found
+    }
+
     /// All node numbers, in topological order.
     pub fn node_ids(&self) -> impl ExactSizeIterator<Item = NodeId> + use<> {
         (0..self.dag.node_count() as u32).map(NodeId)

@@ -28,11 +28,6 @@ pub struct Ledger {
 }
 
 impl Ledger {
-    /// An empty ledger, to be shared by storages.
-    pub fn shared() -> Rc<RefCell<Ledger>> {
-        Rc::default()
-    }
-
     /// Bytes of activations and of parameters' gradients that live now.
     pub fn bytes(&self) -> (u64, u64) {
         (self.activations, self.gradients)

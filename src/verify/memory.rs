@@ -13,7 +13,10 @@ use crate::graph::{Graph, NodeId, TensorId};
 pub struct Ends {
     activations: u64,
     gradients: u64,
-    ends: FxHashMap<(bool, NodeId), (u64, u64)>,
+    /// The micro-batch, from 0 on.
+    batch: usize,
+    last: Option<Phase>,
+    ends: FxHashMap<(usize, bool, NodeId), (u64, u64)>,
 }
 
 impl Ends {
@@ -23,14 +26,18 @@ impl Ends {
             MemoryKind::Gradients => change(&mut self.gradients),
             _ => {}
         }
+        if (self.last, now.phase) == (Some(Phase::Backward), Phase::Forward) {
+            self.batch += 1;
+        }
+        self.last = Some(now.phase);
         let backward = match now.phase {
             Phase::Forward => false,
             Phase::Backward => true,
             Phase::Start | Phase::Optimizer => return,
         };
-        if let Some(node) = now.node {
+        if let Some(node) = now.waiting.or(now.node) {
             let end = (self.activations, self.gradients);
-            self.ends.insert((backward, node), end);
+            self.ends.insert((self.batch, backward, node), end);
         }
     }
 }
@@ -53,19 +60,23 @@ impl Recorder for Ends {
     }
 }
 
-/// Holds the live bytes of the timeline to those of a run, call by call: how many agree, and what
+/// Holds the live bytes of the timeline to those of a run, call by call and micro-batch by
+/// micro-batch: how many agree, and what
 /// came of it. A moment at which the timeline has no event ends as the one before.
 pub fn timeline(
     ends: &Ends,
-    levels: &[Level],
+    levels: &[Vec<Level>],
     name: impl Fn(NodeId) -> String,
 ) -> (usize, Outcome) {
     let mut agreed = 0;
     let mut last = (0, 0);
-    for level in levels {
+    let batches = levels.iter().enumerate();
+    for (batch, level) in
+        batches.flat_map(|(batch, levels)| levels.iter().map(move |one| (batch, one)))
+    {
         let claimed = *ends
             .ends
-            .get(&(level.backward, level.node))
+            .get(&(batch, level.backward, level.node))
             .unwrap_or(&last);
         last = claimed;
         let found = (level.activations, level.gradients);

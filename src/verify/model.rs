@@ -11,7 +11,7 @@ use super::call::verify_call;
 use super::memory::{Ends, kept, timeline};
 use super::result::Verification;
 use super::rounding::{Both, Types, retyped};
-use super::run::{Pass, Plan, Seen, Sources, Stopped, sources};
+use super::run::{Left, Level, Pass, Plan, Seen, Sources, Stopped, sources};
 use super::scale::{Size, scaled};
 use super::{Claim, Outcome, hazards::hazards};
 use crate::diag::Finding;
@@ -27,6 +27,7 @@ use crate::lower::Model;
 use crate::ops::gradient::Kernels;
 use crate::ops::{AttributeValue, Call};
 use crate::spec::Spec;
+use crate::spec::run::LossScale;
 
 /// How much may be run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -110,7 +111,7 @@ pub fn verify(
     let mut policy = facts.policy().clone();
     if policy.autocast.take().is_some() {
         result.notes.push(
-            "Checked in the types of the graph: the copies that autocast makes are PyTorch's, and `--engine torch` checks them.".to_owned(),
+            "Values are those of the types in the graph; what is kept and what lives is counted with the copies that autocast makes.".to_owned(),
         );
     }
     let graph = &model.graph;
@@ -133,21 +134,17 @@ pub fn verify(
     };
     whole.calls(&mut result, progress);
     in_types(&whole, &mut result, types, findings);
-    let saved = Saved::of(graph, facts.liveness(), &dtypes, &storages);
-    // One micro-batch is run here, without the gradients of earlier ones.
-    let mut run = spec.run.clone();
-    run.train.grad_accumulation.value = None;
+    // The scaled loss is not run here.
+    let mut policy = facts.policy().clone();
+    policy.loss_scale.value = LossScale::None;
     let inputs = timeline::Inputs {
-        run: &run,
         policy: &policy,
-        dtypes: &dtypes,
-        storages: &storages,
         // What a run writes over is not told apart here from what it makes.
         kernels: Kernels::Device,
         rank: None,
         ..facts.timeline()
     };
-    whole.memory(&mut result, &saved, inputs);
+    whole.memory(&mut result, facts.saved(), inputs);
     whole.directions(&mut result);
     result.tallies.sort_by_key(|(claim, _)| *claim);
     result
@@ -418,19 +415,30 @@ impl Whole<'_> {
                 result.say("", claim, Outcome::Unchecked(why.to_owned()));
             }
         };
-        if graph.layers.iter().any(|layer| layer.checkpointed) {
-            return refuse(result, "layers that are recomputed are not run so here");
-        }
         if !graph.regions.is_empty() {
             return refuse(result, "loops and branches are run once here");
         }
+        let plan = Plan {
+            dtypes: inputs.dtypes,
+            storages: inputs.storages,
+            ..self.plan
+        };
         let setting = Setting::exact(self.seed);
-        let pass = self.plan.forward(self.drawn, setting, &mut |_| {});
-        let (agreed, outcome) = kept(graph, &saved.kept, &pass.kept());
-        self.tally(result, Claim::Kept, agreed, outcome);
-        let seeds = loss_seeds(graph, &pass, &mut fastrand::Rng::with_seed(self.seed));
-        let mut levels = pass.levels.clone();
-        levels.extend(pass.backward(seeds, &mut |_, _| {}).levels);
+        let mut left = Left::default();
+        let mut levels: Vec<Vec<Level>> = Vec::new();
+        for batch in 0..inputs.micro_batches() {
+            let mut pass = plan.forward_after(left, self.drawn, setting, &mut |_| {});
+            if batch == 0 {
+                let (agreed, outcome) = kept(graph, &saved.kept, &pass.kept());
+                self.tally(result, Claim::Kept, agreed, outcome);
+            }
+            let seeds = loss_seeds(graph, &pass, &mut fastrand::Rng::with_seed(self.seed));
+            let mut both = std::mem::take(&mut pass.levels);
+            let returned = pass.backward(seeds, &mut |_, _| {});
+            both.extend(returned.levels);
+            levels.push(both);
+            left = returned.left;
+        }
         let ends = timeline::run(inputs, Ends::default());
         let (agreed, outcome) = timeline(&ends, &levels, |id| self.place(id));
         self.tally(result, Claim::Timeline, agreed, outcome);

@@ -92,7 +92,7 @@ impl Saved {
             tensors: FxHashSet::default(),
             weights: FxHashSet::default(),
         };
-        let mut regions = regions(graph).into_iter().peekable();
+        let mut regions = graph.recomputed_layers().into_iter().peekable();
         let mut at = 0;
         while at < graph.dag.node_count() as u32 {
             let starts = |layer: &LayerId| graph.layer(*layer).first_node == at;
@@ -160,20 +160,6 @@ fn repeat(kept: &mut Vec<Kept>, runs: &[u64]) {
         one.bytes = one.bytes.saturating_mul(times);
     }
     kept.retain(|one| one.bytes > 0);
-}
-
-/// The outermost recomputed layers that have nodes, in order.
-fn regions(graph: &Graph) -> Vec<LayerId> {
-    let mut regions = Vec::new();
-    let mut end = 0;
-    for (number, layer) in graph.layers.iter().enumerate() {
-        let inside = layer.first_node < end;
-        if layer.checkpointed && !inside && layer.first_node < layer.end_node {
-            regions.push(LayerId(number as u32));
-            end = layer.end_node;
-        }
-    }
-    regions
 }
 
 struct Walk<'a> {

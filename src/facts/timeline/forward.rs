@@ -82,12 +82,16 @@ impl<R: Recorder> Step<'_, R> {
         }
     }
 
-    /// Keeps what the calls of a range read from outside it for the first of them, which is the
-    /// last to run backwards.
+    /// Keeps what the calls of a range read from outside it for the first of them that has a gradient,
+    /// which is the last to run backwards.
     fn keep_inputs(&mut self, range: &Range<u32>) {
+        let runs_back = |&at: &u32| self.runs(NodeId(at)) && self.has_gradient(NodeId(at));
+        let Some(first) = range.clone().find(runs_back) else {
+            return;
+        };
         for (_, handle) in self.read_from_outside(range) {
             let handle = self.heap.retain(handle);
-            self.held[range.start as usize].push(Held { handle, name: "" });
+            self.held[first as usize].push(Held { handle, name: "" });
         }
     }
 
@@ -114,8 +118,10 @@ impl<R: Recorder> Step<'_, R> {
     /// Runs a range of calls, and gives what of it is still referred to from elsewhere.
     fn forward(&mut self, range: Range<u32>, phase: Phase, keeping: Keeping) -> Vec<Handle> {
         let mut open = Vec::new();
+        let waiting = self.heap.now.node.filter(|_| phase == Phase::Backward);
         for id in range.clone().map(NodeId) {
             self.at(phase, Some(id));
+            self.heap.now.waiting = waiting;
             match phase {
                 Phase::Forward => {
                     self.enter_units(id);

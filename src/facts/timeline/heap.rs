@@ -38,6 +38,8 @@ pub struct Moment {
     pub phase: Phase,
     /// The call that runs, forwards or backwards.
     pub node: Option<NodeId>,
+    /// The call whose backward pass waits for this one, which is run forward once more.
+    pub waiting: Option<NodeId>,
     /// The parameter that is updated, or that the block belongs to, by its number.
     pub parameter: Option<u32>,
 }
@@ -92,6 +94,7 @@ impl<R: Recorder> Heap<R> {
             now: Moment {
                 phase: Phase::Start,
                 node: None,
+                waiting: None,
                 parameter: None,
             },
             recorder,

@@ -1,6 +1,6 @@
 //! Where gradients begin, which calls they reach, and which layers are recomputed for them.
 
-use crate::graph::{Graph, LayerId, NodeId, TensorId};
+use crate::graph::{Graph, NodeId, TensorId};
 
 /// The outputs that gradients begin with: the loss, or where none is a single number, all of them.
 pub(in crate::facts) fn begins(graph: &Graph) -> Vec<TensorId> {
@@ -39,18 +39,4 @@ pub(in crate::facts) fn reached(graph: &Graph, begins: &[TensorId]) -> Vec<bool>
         }
     }
     reached
-}
-
-/// The outermost recomputed layers that have nodes, in order.
-pub(super) fn regions(graph: &Graph) -> Vec<LayerId> {
-    let mut regions = Vec::new();
-    let mut end = 0;
-    for (number, layer) in graph.layers.iter().enumerate() {
-        let inside = layer.first_node < end;
-        if graph.training && layer.checkpointed && !inside && layer.first_node < layer.end_node {
-            regions.push(LayerId(number as u32));
-            end = layer.end_node;
-        }
-    }
-    regions
 }

@@ -190,7 +190,8 @@ impl Samples {
     fn sample(&mut self, moment: Moment) {
         let same = |last: &Sample| {
             // All that is there before the step counts as one.
-            last.moment == moment
+            let when = |moment: Moment| (moment.phase, moment.node, moment.parameter);
+            when(last.moment) == when(moment)
                 || (last.moment.phase, moment.phase) == (Phase::Start, Phase::Start)
         };
         match self.samples.last_mut().filter(|last| same(last)) {

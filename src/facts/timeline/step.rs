@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use super::fsdp::{Gathering, sharded_dtype};
 use super::heap::{Handle, Heap, Moment, Phase, Recorder};
 use super::rank::{Rank, dtype_of};
-use super::reach::{begins, reached, regions};
+use super::reach::{begins, reached};
 use super::update::Update;
 use super::zero::Fetched;
 use crate::facts::liveness::Liveness;
@@ -38,6 +38,14 @@ pub struct Inputs<'a> {
     /// The rank of a parallel plan whose step it is; one that does everything alone where there is
     /// none.
     pub rank: Option<&'a Rank>,
+}
+
+impl Inputs<'_> {
+    /// How many micro-batches are followed: of several the first, which finds no gradients, and one
+    /// of the others, which all do.
+    pub fn micro_batches(&self) -> u64 {
+        self.run.train.grad_accumulation.or(1).clamp(1, 2)
+    }
 }
 
 /// A storage that autograd keeps for a node.
@@ -109,11 +117,11 @@ pub fn run<R: Recorder>(of: Inputs<'_>, recorder: R) -> R {
     if step.run_stage() {
         step.finish();
     } else if of.graph.training {
-        let micro_batches = of.run.train.grad_accumulation.or(1).clamp(1, 2);
-        for _ in 0..micro_batches {
+        for _ in 0..of.micro_batches() {
             // A variable keeps the last outputs until the next ones are there.
             let last = step.take_outputs();
             step.forward_pass(all.clone());
+            step.at(Phase::Forward, None);
             last.into_iter()
                 .for_each(|handle| step.heap.release(handle));
             step.backward_pass(all.clone());
@@ -157,7 +165,7 @@ impl<'a, R: Recorder> Step<'a, R> {
             incoming: vec![None; graph.parameters.len()],
             gradients: vec![None; graph.parameters.len()],
             uses: vec![0; graph.parameters.len()],
-            regions: regions(graph),
+            regions: graph.recomputed_layers(),
             reached: reached(graph, &begins),
             begins,
             seeds: Vec::new(),
@@ -172,6 +180,7 @@ impl<'a, R: Recorder> Step<'a, R> {
         self.heap.now = Moment {
             phase,
             node,
+            waiting: None,
             parameter: None,
         };
     }
