@@ -2,11 +2,13 @@
 
 use rustc_hash::FxHashMap;
 
-use super::Outcome;
-use super::run::Level;
-use crate::facts::memory::{Kept, MemoryKind};
-use crate::facts::timeline::{Allocation, Moment, Phase, Recorder};
+use super::model::loss_seeds;
+use super::run::{Left, Level, Plan, Sources};
+use super::{Claim, Outcome};
+use crate::facts::memory::{Kept, MemoryKind, Saved};
+use crate::facts::timeline::{Allocation, Inputs, Moment, Phase, Recorder, run};
 use crate::graph::{Graph, NodeId, TensorId};
+use crate::kernels::Setting;
 
 /// Follows the timeline and remembers what lives at the end of each moment.
 #[derive(Debug, Default)]
@@ -60,10 +62,42 @@ impl Recorder for Ends {
     }
 }
 
+/// Runs a step of the plan, and holds to it what is said to be kept and to live: for each claim how often it
+/// holds, and what came of it.
+pub fn step(
+    (saved, inputs): (&Saved, Inputs<'_>),
+    (plan, drawn, seed): (Plan<'_>, &Sources, u64),
+    name: impl Fn(NodeId) -> String,
+) -> [(Claim, usize, Outcome); 2] {
+    let graph = plan.graph;
+    let mut left = Left::default();
+    let mut levels: Vec<Vec<Level>> = Vec::new();
+    let mut found = Vec::new();
+    for batch in 0..inputs.micro_batches() {
+        let mut pass = plan.forward_after(left, drawn, Setting::exact(seed), &mut |_| {});
+        if batch == 0 {
+            found = pass.kept();
+        }
+        let seeds = loss_seeds(graph, &pass, &mut fastrand::Rng::with_seed(seed));
+        let mut both = std::mem::take(&mut pass.levels);
+        let returned = pass.backward(seeds, &mut |_, _| {});
+        both.extend(returned.levels);
+        levels.push(both);
+        left = returned.left;
+    }
+    let (kept_agreed, kept) = kept(graph, &saved.kept, &found);
+    let ends = run(inputs, Ends::default());
+    let (agreed, outcome) = timeline(&ends, &levels, name);
+    [
+        (Claim::Kept, kept_agreed, kept),
+        (Claim::Timeline, agreed, outcome),
+    ]
+}
+
 /// Holds the live bytes of the timeline to those of a run, call by call and micro-batch by
 /// micro-batch: how many agree, and what
 /// came of it. A moment at which the timeline has no event ends as the one before.
-pub fn timeline(
+fn timeline(
     ends: &Ends,
     levels: &[Vec<Level>],
     name: impl Fn(NodeId) -> String,
@@ -105,11 +139,7 @@ pub fn timeline(
 
 /// Holds what is said to be kept to the storages that live after the forward pass, tensor by
 /// tensor. Inputs lie there anyway and are left out of both.
-pub fn kept(
-    graph: &Graph,
-    claimed: &[Kept],
-    found: &[(Option<TensorId>, u64)],
-) -> (usize, Outcome) {
+fn kept(graph: &Graph, claimed: &[Kept], found: &[(Option<TensorId>, u64)]) -> (usize, Outcome) {
     let is_made =
         |tensor: &Option<TensorId>| tensor.is_none_or(|tensor| graph.producer(tensor).is_some());
     let mut sums: FxHashMap<Option<TensorId>, (u64, u64)> = FxHashMap::default();

@@ -8,10 +8,10 @@ use smol_str::SmolStr;
 use rustc_hash::{FxHashMap, FxHashSet};
 
 use super::call::verify_call;
-use super::memory::{Ends, kept, timeline};
+use super::memory::step;
 use super::result::Verification;
 use super::rounding::{Both, Types, retyped};
-use super::run::{Left, Level, Pass, Plan, Seen, Sources, Stopped, sources};
+use super::run::{Pass, Plan, Seen, Sources, Stopped, sources};
 use super::scale::{Size, scaled};
 use super::{Claim, Outcome, hazards::hazards};
 use crate::diag::Finding;
@@ -423,25 +423,10 @@ impl Whole<'_> {
             storages: inputs.storages,
             ..self.plan
         };
-        let setting = Setting::exact(self.seed);
-        let mut left = Left::default();
-        let mut levels: Vec<Vec<Level>> = Vec::new();
-        for batch in 0..inputs.micro_batches() {
-            let mut pass = plan.forward_after(left, self.drawn, setting, &mut |_| {});
-            if batch == 0 {
-                let (agreed, outcome) = kept(graph, &saved.kept, &pass.kept());
-                self.tally(result, Claim::Kept, agreed, outcome);
-            }
-            let seeds = loss_seeds(graph, &pass, &mut fastrand::Rng::with_seed(self.seed));
-            let mut both = std::mem::take(&mut pass.levels);
-            let returned = pass.backward(seeds, &mut |_, _| {});
-            both.extend(returned.levels);
-            levels.push(both);
-            left = returned.left;
+        let ran = (plan, self.drawn, self.seed);
+        for (claim, agreed, outcome) in step((saved, inputs), ran, |id| self.place(id)) {
+            self.tally(result, claim, agreed, outcome);
         }
-        let ends = timeline::run(inputs, Ends::default());
-        let (agreed, outcome) = timeline(&ends, &levels, |id| self.place(id));
-        self.tally(result, Claim::Timeline, agreed, outcome);
     }
 
     fn tally(&self, result: &mut Verification, claim: Claim, agreed: usize, outcome: Outcome) {

@@ -1,8 +1,13 @@
 //! A claim that is wrong is found to be.
 
 use super::cases::operands;
+use super::memory::step;
+use super::run::{Plan, sources};
 use super::{Claim, Limits, Outcome, Types, verify, verify_call};
+use crate::facts::Facts;
 use crate::facts::fixture::lowered;
+use crate::facts::timeline::Inputs;
+use crate::ops::gradient::Kernels;
 use crate::ops::{Call, Op, Outputs, Work, cases};
 use crate::tensor::Interval;
 
@@ -172,4 +177,106 @@ fn fewer_digits_lose_more() {
     let summed = error(Some(Float32), Some(Bfloat16)).unwrap();
     assert!(summed > 10.0 * exact, "{summed} {exact}");
     assert!(error(None, Some(Bfloat16)).unwrap() > 10.0 * exact);
+}
+
+/// Layers of which two are recomputed, with a tied weight, as one micro-batch of several in a lower type.
+const STEP: &str = r#"
+spec = 1
+[model]
+name = "step"
+[dims]
+batch = 4
+[inputs]
+x = ["batch", 6]
+targets = { shape = ["batch"], dtype = "int64" }
+[params]
+weight = [6, 6]
+[blocks.body]
+inputs = ["x"]
+[[blocks.body.layers]]
+name = "mask"
+formula = "(x > 0.0) * 1.0"
+[[blocks.body.layers]]
+name = "wide"
+op = "linear"
+in = "x"
+out_features = 12
+[[blocks.body.layers]]
+op = "gelu"
+[[blocks.body.layers]]
+op = "dropout"
+p = 0.2
+[[blocks.body.layers]]
+name = "narrow"
+op = "linear"
+out_features = 6
+[[blocks.body.layers]]
+name = "sum"
+formula = "x + narrow * mask"
+[[layers]]
+name = "first"
+formula = "x @ weight"
+[[layers]]
+name = "body"
+op = "body"
+repeat = 2
+[[layers]]
+name = "head"
+formula = "relu(body @ weight.transpose(0, 1))"
+[[layers]]
+name = "loss"
+op = "cross_entropy"
+in = ["head", "targets"]
+[train]
+precision = "amp-bf16"
+micro_batch = "batch"
+grad_accumulation = 2
+checkpoint = ["body"]
+"#;
+
+/// The timeline of one text, held to a run of another one with the same calls: how many moments
+/// agree, and whether all of them do.
+fn agreed(claimed: &str, ran: &str) -> (usize, bool) {
+    let ((spec, model), (other_spec, other)) = (lowered(claimed), lowered(ran));
+    let (facts, others) = (Facts::new(&spec, &model), Facts::new(&other_spec, &other));
+    let inputs = Inputs {
+        kernels: Kernels::Device,
+        ..facts.timeline()
+    };
+    let plan = Plan {
+        graph: &other.graph,
+        liveness: others.liveness(),
+        dtypes: others.dtypes(),
+        storages: others.storages(),
+    };
+    let drawn = sources(&other.graph, others.ranges(), 3);
+    let [kept, live] = step((facts.saved(), inputs), (plan, &drawn, 3), |_| {
+        String::new()
+    });
+    let both = [kept.2, live.2]
+        .iter()
+        .all(|outcome| *outcome == Outcome::Confirmed);
+    (live.1, both)
+}
+
+/// Guards the step as it is planned: recomputed layers, copies of autocast and the gradients of
+/// earlier micro-batches are run, and a timeline that leaves one of them out is contradicted.
+#[test]
+fn a_step_is_run_as_planned() {
+    let without = |line: &str| {
+        assert!(STEP.contains(line));
+        STEP.replace(line, "")
+    };
+    let (moments, holds) = agreed(STEP, STEP);
+    assert!(holds);
+    let single = without("grad_accumulation = 2\n");
+    assert_eq!(agreed(&single, &single), (moments / 2, true));
+    for other in [
+        without("checkpoint = [\"body\"]\n"),
+        without("precision = \"amp-bf16\"\n"),
+    ] {
+        assert_eq!(agreed(&other, &other), (moments, true));
+        assert!(!agreed(&other, STEP).1);
+        assert!(!agreed(STEP, &other).1);
+    }
 }

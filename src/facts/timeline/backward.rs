@@ -302,6 +302,9 @@ impl<R: Recorder> Step<'_, R> {
     }
 
     fn arrive_at_parameter(&mut self, number: usize, tensor: TensorId, new: Pending) {
+        if self.heap.is_sole(new.handle) {
+            self.heap.relabel(new.handle, MemoryKind::Gradients);
+        }
         self.incoming[number] = Some(match self.incoming[number].take() {
             None => new.handle,
             Some(old) => self.sum(tensor, old, new.handle, MemoryKind::Gradients),
