@@ -27,8 +27,8 @@ pub struct Kernel {
     pub run: Run,
     /// How it takes complex numbers.
     pub complex: Complex,
-    /// Why it cannot be held to what is kept of it, where it cannot: it computes in other steps
-    /// than PyTorch.
+    /// Why its products on the way back are not those of PyTorch, where they are not: it goes back
+    /// in other steps.
     pub other_steps: Option<&'static str>,
     /// Which function it computes, where the op stands for a class of functions of which any may be
     /// meant.
@@ -38,7 +38,8 @@ pub struct Kernel {
 }
 
 impl Kernel {
-    /// The same kernel, which takes other steps than PyTorch, and so needs other tensors.
+    /// The same kernel, which takes other steps than PyTorch on the way back, from what PyTorch
+    /// keeps, too.
     pub const fn by_other_steps(mut self, why: &'static str) -> Kernel {
         self.other_steps = Some(why);
         self

@@ -157,9 +157,12 @@ pub enum Kept {
     Output(usize),
     /// A tensor that is neither operand nor output: `mask`.
     Extra(&'static str),
-    /// A further part of one of complex numbers, and which.
+    /// One of several of that name, and which: a factor of each step, a part of complex numbers.
     Part(&'static str, usize),
 }
+
+/// More than there are tensors of one name that a kernel keeps.
+const PARTS: usize = 1 << 20;
 
 impl Kept {
     /// The name of a tensor that is neither operand nor output.
@@ -389,6 +392,7 @@ impl Tape {
     pub fn keep(&mut self, what: Kept, var: Var) -> Var {
         let what = match (what, self.part) {
             (Kept::Extra(name), part) if part > 0 => Kept::Part(name, part),
+            (Kept::Part(name, number), part) => Kept::Part(name, number + PARTS * part),
             (what, _) => what,
         };
         let entry = &mut self.entries[var.0 as usize];
