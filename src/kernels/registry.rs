@@ -173,6 +173,26 @@ mod tests {
         assert!(missing.is_empty(), "\n{}", missing.join("\n"));
     }
 
+    /// Guards the tests of the families: each op that has a kernel stands in a case beside it, or in
+    /// those of the families that are tested together.
+    #[test]
+    fn every_kernel_has_a_case() {
+        let root = concat!(env!("CARGO_MANIFEST_DIR"), "/src/kernels");
+        let mut missing = Vec::new();
+        for (family, kernels) in FAMILIES {
+            let text = std::fs::read_to_string(format!("{root}/{family}.rs")).unwrap();
+            let (_, tests) = text.split_once("#[cfg(test)]").unwrap_or_default();
+            for kernel in kernels.iter().filter(|kernel| kernel.refuses.is_none()) {
+                let op = kernel.op;
+                let cases = [format!("\"{op}("), format!("\"{op}\"")];
+                if !cases.iter().any(|case| tests.contains(case)) {
+                    missing.push(format!("{family}: {op}"));
+                }
+            }
+        }
+        assert!(missing.is_empty(), "\n{}", missing.join("\n"));
+    }
+
     /// Guards against entries that only refuse: each of them is known, and says why.
     #[test]
     fn what_is_refused_is_known() {

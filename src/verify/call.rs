@@ -300,7 +300,7 @@ fn sufficient(call: &Call, full: &Gradients, part: &Gradients) -> Outcome {
 /// as many products.
 fn samples(ran: &Ran) -> usize {
     let count = ran.count;
-    let steps = 16 * count.functions + count.products / 8 + count.elements + count.additions;
+    let steps = 16 * count.functions + count.products / 8 + count.bytes / 8 + count.additions;
     SAMPLES.min(1 + usize::try_from(STEPS / steps.max(1)).unwrap_or(SAMPLES))
 }
 

@@ -95,6 +95,11 @@ impl Arithmetic {
         accumulate: Dtype::Float64,
     };
 
+    /// The bytes of so many elements on their way through a kernel.
+    pub fn bytes(&self, elements: usize) -> u128 {
+        self.compute.bytes_for(elements as u64).into()
+    }
+
     /// As PyTorch's kernels compute on tensors of that type: halves and narrower in float32.
     pub fn of(dtype: Dtype) -> Arithmetic {
         Arithmetic {
@@ -115,8 +120,8 @@ pub struct Count {
     pub additions: u128,
     /// Comparisons and functions of one element.
     pub functions: u128,
-    /// Elements read and written by primitives.
-    pub elements: u128,
+    /// Bytes that primitives read and write, in the type in which they compute.
+    pub bytes: u128,
 }
 
 impl Count {
@@ -127,7 +132,7 @@ impl Count {
             multiplications: self.multiplications + other.multiplications,
             additions: self.additions + other.additions,
             functions: self.functions + other.functions,
-            elements: self.elements + other.elements,
+            bytes: self.bytes + other.bytes,
         }
     }
 
@@ -312,10 +317,9 @@ impl Tape {
             true => value,
             false => value.as_standard_layout().into_owned(),
         };
-        self.count.elements += value.len() as u128;
-        for &parent in parents {
-            self.count.elements += self.value(parent).len() as u128;
-        }
+        let read = parents.iter().map(|&parent| self.value(parent).len());
+        let elements = value.len() + read.sum::<usize>();
+        self.count.bytes += self.arithmetic.bytes(elements);
         self.entries.push(Entry {
             value: Rc::new(value),
             needs,
@@ -539,7 +543,7 @@ impl<'a> Backward<'a> {
         debug_assert_eq!(gradient.shape(), self.value(var).shape());
         let compute = self.tape.arithmetic.compute;
         number::round_all(compute, &mut gradient);
-        self.count.elements += gradient.len() as u128;
+        self.count.bytes += self.tape.arithmetic.bytes(gradient.len());
         match &mut self.gradients[var.0 as usize] {
             Some(sum) => {
                 self.count.additions += gradient.len() as u128;
@@ -547,6 +551,49 @@ impl<'a> Backward<'a> {
                 number::round_all(compute, sum);
             }
             slot @ None => *slot = Some(gradient),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Guards the count of arithmetic and bytes, forward and backward, against counts by hand.
+    #[test]
+    fn what_is_done_is_counted() {
+        for (dtype, width) in [
+            (Dtype::Float32, 4),
+            (Dtype::Bfloat16, 4),
+            (Dtype::Float64, 8),
+        ] {
+            let mut tape = Tape::new(Arithmetic::of(dtype), 1, Vec::new());
+            let a = tape.leaf(Rc::new(Array::ones(vec![2, 3])), true);
+            let b = tape.leaf(Rc::new(Array::ones(vec![3, 5])), true);
+            let c = tape.leaf(Rc::new(Array::ones(vec![5])), false);
+            // Reads 6 and 15 and writes 10; reads 10 and 5 and writes 10; reads 10 and writes 1.
+            let labels = contraction::Labels::letters("ij", "jk", "ik");
+            let product = tape.contract(a, b, labels).unwrap();
+            let scaled = tape.multiply(product, c).unwrap();
+            let sum = tape.sum(scaled, &[0, 1], false).unwrap();
+            let count = tape.count();
+            assert_eq!(count.products, 30);
+            assert_eq!(count.multiplications, 10);
+            assert_eq!(count.additions, 10);
+            assert_eq!(count.functions, 0);
+            let sums = 10 + tape.value(sum).len() as u128;
+            let reshaped = if tape.sizes(sum).is_empty() { 2 } else { 0 };
+            assert_eq!(count.bytes, width * (31 + 25 + sums + reshaped));
+            let seed = Array::ones(tape.value(sum).raw_dim());
+            let (found, count) = tape.backward(&[(sum, seed)], &[Some(a), Some(b)]);
+            assert!(found.iter().all(Option::is_some));
+            assert_eq!(count.products, 60);
+            assert_eq!(count.multiplications, 10);
+            // The seed, what `sum` hands on, what `multiply` does, and both gradients.
+            assert_eq!(
+                count.bytes,
+                width * (sums - 10 + reshaped / 2 + 10 + 10 + 6 + 15)
+            );
         }
     }
 }
