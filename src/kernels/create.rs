@@ -155,6 +155,10 @@ mod tests {
     #[test]
     fn claims_hold() {
         check(&[
+            ("ones_like([2, 3]!)", &[]),
+            ("empty_like([2, 3]!)", &[]),
+            ("rand_like([2, 3]!)", &[]),
+            ("randn(size=[2, 3])", &[]),
             ("zeros(size=[2, 3])", &[]),
             ("ones(size=[2, 3])", &[]),
             ("full(size=[2, 3], fill_value=0.5)", &[]),

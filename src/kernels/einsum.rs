@@ -5,9 +5,7 @@ use super::registry::{Kernel, kernel, one};
 use super::shape::axis;
 use super::slicing::diagonal;
 use super::tape::contraction::Labels;
-use super::{KernelError, Tape, Var};
-
-const COPIES: &str = "PyTorch keeps copies in the order of its own steps";
+use super::{Kept, KernelError, Tape, Var};
 
 /// The kernels of this family.
 pub static KERNELS: &[Kernel] = &[
@@ -16,8 +14,7 @@ pub static KERNELS: &[Kernel] = &[
         let text = call.text("equation").unwrap_or_default();
         one(einsum(tape, &operands, &text)?)
     })
-    .on_complex(Complex::Multiplied)
-    .by_other_steps(COPIES),
+    .on_complex(Complex::Multiplied),
     kernel("tensordot", |tape, call, given| {
         let (a, b) = (given.need(0)?, given.need(1)?);
         let (rank_a, rank_b) = (tape.sizes(a).len(), tape.sizes(b).len());
@@ -43,6 +40,8 @@ pub static KERNELS: &[Kernel] = &[
             .copied()
             .filter(|label| !shared(label))
             .collect();
+        let a = tape.keep(Kept::Part("factor", 1), a);
+        let b = tape.keep(Kept::Part("factor", 2), b);
         one(tape.contract(
             a,
             b,
@@ -53,8 +52,7 @@ pub static KERNELS: &[Kernel] = &[
             },
         )?)
     })
-    .on_complex(Complex::Multiplied)
-    .by_other_steps(COPIES),
+    .on_complex(Complex::Multiplied),
     kernel("kron", |tape, _, given| {
         let (a, b) = (given.need(0)?, given.need(1)?);
         let (mut of_a, mut of_b) = (tape.sizes(a), tape.sizes(b));
@@ -94,8 +92,7 @@ pub static KERNELS: &[Kernel] = &[
             *last = tape.sizes(weight)[0];
         }
         one(tape.reshape(whole, &made)?)
-    })
-    .by_other_steps(COPIES),
+    }),
 ];
 
 /// Labels of operands and result; an ellipsis stands for labels of its own, counted from the back.
@@ -164,8 +161,14 @@ fn einsum(tape: &mut Tape, operands: &[Var], text: &str) -> Result<Var, KernelEr
         return Err(KernelError::new("`einsum` needs an operand"));
     };
     let mut ahead: Vec<(Var, Vec<u32>)> = rest.collect();
+    let mut step = 0;
     while !ahead.is_empty() {
         let (y, other) = ahead.remove(0);
+        // What is kept of each step is its factors, or copies of them in another order.
+        let mut kept = |tape: &mut Tape, factor: Var| {
+            step += 1;
+            tape.keep(Kept::Part("factor", step), factor)
+        };
         let later: Vec<u32> = ahead
             .iter()
             .flat_map(|(_, list)| list.iter().copied())
@@ -181,11 +184,13 @@ fn einsum(tape: &mut Tape, operands: &[Var], text: &str) -> Result<Var, KernelEr
             // Nothing is summed: a product of elements, which is no product to PyTorch's counter.
             let x_wide = spread_out(tape, x, &have, &wanted)?;
             let y_wide = spread_out(tape, y, &other, &wanted)?;
+            let (x_wide, y_wide) = (kept(tape, x_wide), kept(tape, y_wide));
             x = tape.multiply(x_wide, y_wide)?;
             have = wanted;
             continue;
         }
         let ((x_narrow, first), (y_narrow, second)) = matched(tape, (x, have), (y, other))?;
+        let (x_narrow, y_narrow) = (kept(tape, x_narrow), kept(tape, y_narrow));
         x = tape.contract(
             x_narrow,
             y_narrow,
@@ -301,6 +306,18 @@ mod tests {
                 "einsum([2, 5, 3, 4], [2, 6, 3, 4], equation='bqhd,bkhd->bhqk')",
                 &[],
             ),
+            (
+                "einsum([5, 2, 3, 4], [6, 2, 3, 4], equation='qbhd,kbhd->bhqk')",
+                &[],
+            ),
+            (
+                "einsum([3, 4], [4, 5], [5, 6], equation='ij,jk,kl->il')",
+                &[],
+            ),
+            (
+                "einsum([3, 4], [2, 4], [5, 2], equation='ij,kj,lk->il')",
+                &[],
+            ),
             ("einsum([3, 4], equation='ij->ji')", &[]),
             ("einsum([3, 4], equation='ij->i')", &[]),
             ("einsum([3, 3], equation='ii->i')", &[]),
@@ -309,6 +326,10 @@ mod tests {
             ("einsum([2, 3, 4], [4, 5], equation='...j,jk->...k')", &[]),
             ("tensordot([2, 3, 4], [3, 4, 5])", &[]),
             ("tensordot([2, 3, 4], [4, 5], dims=1)", &[]),
+            (
+                "tensordot([2, 3, 4], [4, 2, 5], dims_self=[0, 2], dims_other=[1, 0])",
+                &[],
+            ),
             ("kron([2, 3], [4, 5])", &[]),
             ("bilinear([2, 3], [2, 4], out_features=5)", &[]),
         ]);

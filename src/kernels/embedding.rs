@@ -10,11 +10,7 @@ pub static KERNELS: &[Kernel] = &[
     BAG,
     kernel("embedding", |tape, call, given| {
         let (index, table) = (given.need(0)?, given.need(1)?);
-        if call.float("max_norm").is_some() {
-            return Err(KernelError::new(
-                "`max_norm` changes the table in place, which is not run here",
-            ));
-        }
+        let table = renormalised(tape, call, index, table)?;
         let sizes = tape.sizes(table);
         let (rows, width) = (sizes[0], sizes[1]);
         let outside = tape
@@ -56,14 +52,37 @@ pub static KERNELS: &[Kernel] = &[
     }),
 ];
 
+/// The table with the rows that are asked for scaled down to `max_norm`, where one is given, as
+/// `torch.embedding_renorm_` writes them before the look-up. The gradient does not see that, and the
+/// table is not changed for other calls.
+fn renormalised(tape: &mut Tape, call: &Call, index: Var, table: Var) -> Result<Var, KernelError> {
+    let Some(most) = call.float("max_norm") else {
+        return Ok(table);
+    };
+    let p = call.float("norm_type").unwrap_or(2.0);
+    let mut value = tape.value(table).clone();
+    let asked: Vec<f64> = tape.value(index).iter().copied().collect();
+    for (number, mut row) in value.outer_iter_mut().enumerate() {
+        let magnitudes = row.iter().map(|x| x.abs());
+        let norm = match p == f64::INFINITY {
+            true => magnitudes.fold(0.0, f64::max),
+            false => magnitudes.map(|x| x.powf(p)).sum::<f64>().powf(1.0 / p),
+        };
+        if norm > most && asked.contains(&(number as f64)) {
+            // PyTorch's own guard.
+            row.mapv_inplace(|x| x * (most / (norm + 1e-7)));
+        }
+    }
+    tape.by_convention("rows are scaled to `max_norm` before the look-up, by no step of autograd");
+    Ok(tape.push(value, &[table], move |back, gradient| {
+        back.give(table, gradient.clone());
+    }))
+}
+
 /// Sums, means or maxima of the rows of bags.
 const BAG: Kernel = kernel("embedding_bag", |tape, call, given| {
     let (index, table) = (given.need(0)?, given.need(1)?);
-    if call.float("max_norm").is_some() {
-        return Err(KernelError::new(
-            "`max_norm` changes the table in place, which is not run here",
-        ));
-    }
+    let table = renormalised(tape, call, index, table)?;
     let (rows, width) = (tape.sizes(table)[0], tape.sizes(table)[1]);
     let indices: Vec<f64> = tape.value(index).iter().copied().collect();
     if indices.iter().any(|&row| row < 0.0 || row >= rows as f64) {
@@ -169,6 +188,11 @@ mod tests {
     #[test]
     fn claims_hold() {
         check(&[
+            ("embedding(int64 [3], [4, 5], max_norm=1.0)", &[(0.0, 3.0)]),
+            (
+                "embedding_bag(int64 [3, 2], [4, 5], max_norm=0.5, norm_type=1.0)",
+                &[(0.0, 3.0)],
+            ),
             (
                 "embedding(int64 [3, 2], num_embeddings=5, embedding_dim=4)",
                 &[(0.0, 4.0)],

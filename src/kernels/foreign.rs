@@ -4,6 +4,7 @@
 //! claimed of the class holds for each of its members, so one of them is run, and whoever shows what
 //! was found says so. Of an opaque call nothing is known but types, and none is run.
 
+use super::complex::Complex;
 use super::registry::{Kernel, kernel, one, refused};
 use super::{Array, KernelError, Tape, Var};
 use crate::ops::Call;
@@ -77,6 +78,7 @@ pub static KERNELS: &[Kernel] = &[
         let new = tape.gather(value, places, 0.0);
         one(tape.select(chosen, new, x)?)
     })
+    .on_complex(Complex::Moved)
     .as_member("every other element replaced"),
     kernel("tensor", |tape, call, _| {
         // Any values within its bounds; whole ones for integers.
@@ -126,6 +128,7 @@ mod tests {
             ("rearranged([2, 3], [3], size=[4, 4])", &[]),
             ("overwritten([2, 3], [3])", &[]),
             ("overwritten([2, 3])", &[]),
+            ("overwritten(complex64 [2, 3], [3])", &[]),
             ("tensor(size=[4], dtype=int64, low=0, high=3)", &[]),
             ("tensor(size=[4, 2], low=-1, high=1)", &[]),
         ]);

@@ -4,17 +4,21 @@ use smallvec::smallvec;
 
 use super::registry::{Kernel, kernel, one};
 use super::slicing::diagonal;
+use super::tape::places::reshaped;
 use super::{Array, KernelError, Tape, Var};
 use crate::ops::Call;
 
-const FACTORS: &str = "PyTorch keeps factors, which are computed anew";
+const FACTORS: &str = "PyTorch goes back by factors of its own, with other products";
 
 /// The kernels of this family. Products within them are no products to PyTorch's counter of FLOPs.
 pub static KERNELS: &[Kernel] = &[
     kernel("inverse", |tape, _, given| {
-        one(inverse(tape, given.need(0)?)?)
-    })
-    .by_other_steps(FACTORS),
+        // Two products on the way back.
+        let x = given.need(0)?;
+        let count = tape.value(x).len() * last_two(tape, x).1;
+        let x = tape.computed_again(x, 2 * count as u128);
+        one(inverse(tape, x)?)
+    }),
     kernel("pinverse", |tape, _, given| {
         let a = given.need(0)?;
         let (rows, columns) = last_two(tape, a);
@@ -30,32 +34,25 @@ pub static KERNELS: &[Kernel] = &[
         one(multiplied(tape, other, gram)?)
     })
     .by_other_steps(FACTORS),
-    kernel("solve", |tape, call, given| {
+    kernel("solve", |tape, _, given| {
         let (a, b) = (given.need(0)?, given.need(1)?);
-        let a = inverse(tape, a)?;
-        one(applied(tape, call, a, b)?)
-    })
-    .by_other_steps(FACTORS),
+        one(system(tape, a, b, true))
+    }),
     kernel("cholesky", |tape, call, given| {
         let lower = cholesky(tape, given.need(0)?)?;
         match call.boolean("upper") {
             true => one(transposed(tape, lower)),
             false => one(lower),
         }
-    })
-    .by_other_steps(FACTORS),
+    }),
     kernel("cholesky_solve", |tape, call, given| {
         let (b, factor) = (given.need(0)?, given.need(1)?);
         let factor = match call.boolean("upper") {
             true => transposed(tape, factor),
             false => factor,
         };
-        let factor = inverse(tape, factor)?;
-        let other = transposed(tape, factor);
-        let half = multiplied(tape, factor, b)?;
-        one(multiplied(tape, other, half)?)
-    })
-    .by_other_steps(FACTORS),
+        one(factor_solved(tape, factor, b))
+    }),
     kernel("triangular_solve", |tape, call, given| {
         let (a, b) = (given.need(0)?, given.need(1)?);
         let upper = call.boolean("upper");
@@ -78,13 +75,8 @@ pub static KERNELS: &[Kernel] = &[
             let one = tape.constant(one);
             triangle = tape.add(triangle, one)?;
         }
-        let solver = inverse(tape, triangle)?;
-        match call.boolean("left") {
-            true => one(multiplied(tape, solver, b)?),
-            false => one(multiplied(tape, b, solver)?),
-        }
-    })
-    .by_other_steps(FACTORS),
+        one(system(tape, triangle, b, call.boolean("left")))
+    }),
     kernel("lstsq", |tape, call, given| {
         let (a, b) = (given.need(0)?, given.need(1)?);
         let other = transposed(tape, a);
@@ -97,13 +89,11 @@ pub static KERNELS: &[Kernel] = &[
     kernel("det", |tape, _, given| {
         let (value, _, _) = determinant(tape, given.need(0)?, false)?;
         one(value)
-    })
-    .by_other_steps(FACTORS),
+    }),
     kernel("slogdet", |tape, _, given| {
         let (log, sign, _) = determinant(tape, given.need(0)?, true)?;
         Ok(smallvec![sign, log])
-    })
-    .by_other_steps(FACTORS),
+    }),
     kernel("logdet", |tape, _, given| {
         let (log, sign, _) = determinant(tape, given.need(0)?, true)?;
         let nan = tape.number(f64::NAN);
@@ -111,8 +101,7 @@ pub static KERNELS: &[Kernel] = &[
             values[0].mapv(|sign| f64::from(u8::from(sign > 0.0)))
         });
         one(tape.select(positive, log, nan)?)
-    })
-    .by_other_steps(FACTORS),
+    }),
     kernel("matrix_exp", |tape, _, given| {
         // Taylor's series of A / 2ˢ, squared s times.
         let a = given.need(0)?;
@@ -135,8 +124,7 @@ pub static KERNELS: &[Kernel] = &[
             sum = multiplied(tape, sum, sum)?;
         }
         one(sum)
-    })
-    .by_other_steps(FACTORS),
+    }),
     kernel("trace", |tape, _, given| {
         let elements = diagonal(tape, given.need(0)?, 0, 1, 0);
         one(tape.sum(elements, &[0], false)?)
@@ -254,6 +242,59 @@ pub(super) fn inverse(tape: &mut Tape, x: Var) -> Result<Var, KernelError> {
     }))
 }
 
+/// `X` with `A·X = B`, or with `X·A = B`, which is `Aᵀ·Xᵀ = Bᵀ`; where `B` has an axis less than
+/// `A`, it is one column. The gradients follow from `A` and `X`: `A⁻ᵀ·G` of `B`, and of `A` that
+/// times `-Xᵀ`, which is a product.
+fn system(tape: &mut Tape, a: Var, b: Var, left: bool) -> Var {
+    let narrow = tape.sizes(b);
+    let mut wide = narrow.clone();
+    if narrow.len() < tape.sizes(a).len() {
+        wide.push(1);
+    }
+    let turned = move |array: &Array| match left {
+        true => array.clone(),
+        false => transpose(array),
+    };
+    let columns = move |array: &Array| turned(&reshaped(array, &wide));
+    let value = product(&inverted(&turned(tape.value(a))), &columns(tape.value(b)));
+    let result = tape.next();
+    let value = reshaped(&turned(&value), &narrow);
+    tape.push(value, &[a, b], move |back, gradient| {
+        let solver = transpose(&inverted(&turned(back.value(a))));
+        let of_b = product(&solver, &columns(gradient));
+        if back.needs(a) {
+            let x = columns(back.value(result));
+            back.count_products((of_b.len() * solver.shape()[solver.ndim() - 1]) as u128);
+            let of_a = product(&of_b, &transpose(&x)).mapv(|x| -x);
+            back.give(a, turned(&of_a));
+        }
+        back.give(b, reshaped(&turned(&of_b), &narrow));
+    })
+}
+
+/// `X` with `L·Lᵀ·X = B`. Its gradients are `(L·Lᵀ)⁻¹·G =: H` of `B`, and `-(H·Xᵀ + X·Hᵀ)·L` of
+/// `L`, by two products.
+fn factor_solved(tape: &mut Tape, factor: Var, b: Var) -> Var {
+    let solver = |factor: &Array| {
+        let inverse = inverted(factor);
+        product(&transpose(&inverse), &inverse)
+    };
+    let value = product(&solver(tape.value(factor)), tape.value(b));
+    let result = tape.next();
+    tape.push(value, &[factor, b], move |back, gradient| {
+        let lower = back.value(factor);
+        let of_b = product(&solver(lower), gradient);
+        if back.needs(factor) {
+            let half = product(&of_b, &transpose(back.value(result)));
+            let both = &half + &transpose(&half);
+            let size = lower.shape()[lower.ndim() - 1];
+            back.count_products(((of_b.len() + both.len()) * size) as u128);
+            back.give(factor, product(&both, lower).mapv(|x| -x));
+        }
+        back.give(b, of_b);
+    })
+}
+
 pub(super) fn transpose(array: &Array) -> Array {
     let mut view = array.view();
     let rank = view.ndim();
@@ -344,7 +385,9 @@ fn cholesky(tape: &mut Tape, x: Var) -> Result<Var, KernelError> {
     Ok(tape.push(value, &[x], move |back, gradient| {
         let lower = back.value(result);
         let solver = inverted(lower);
+        // The one product; the rest are triangular systems.
         let inner = product(&transpose(lower), gradient);
+        back.count_products((inner.len() * lower.shape()[lower.ndim() - 1]) as u128);
         let halved = each(&inner, |matrix| {
             for (i, row) in matrix.iter_mut().enumerate() {
                 for (j, element) in row.iter_mut().enumerate() {
@@ -364,7 +407,39 @@ fn cholesky(tape: &mut Tape, x: Var) -> Result<Var, KernelError> {
 
 #[cfg(test)]
 mod tests {
+    use std::rc::Rc;
+
+    use super::*;
+    use crate::kernels::Arithmetic;
     use crate::verify::cases::check;
+
+    /// Guards the factor of a matrix that has one, which random operands rarely do, and its gradient
+    /// against differences along a symmetric direction.
+    #[test]
+    fn a_factor_and_its_gradient_are_right() {
+        let wave = |shift: f64| {
+            Array::from_shape_fn(vec![3, 3], |at| (shift + (3 * at[0] + at[1]) as f64).sin())
+        };
+        let root = wave(1.0);
+        let eye = Array::from_shape_fn(vec![3, 3], |at| f64::from(u8::from(at[0] == at[1])));
+        let a = product(&root, &transpose(&root)) + &eye;
+        let direction = wave(2.0) + transpose(&wave(2.0));
+        let seed = wave(3.0);
+        let factor = |a: &Array| {
+            let mut tape = Tape::new(Arithmetic::EXACT, 1, Vec::new());
+            let x = tape.leaf(Rc::new(a.clone()), true);
+            let lower = cholesky(&mut tape, x).unwrap();
+            let (gradients, count) = tape.backward(&[(lower, seed.clone())], &[Some(x)]);
+            assert_eq!(count.products, 27);
+            (tape.value(lower).clone(), gradients[0].clone().unwrap())
+        };
+        let (lower, gradient) = factor(&a);
+        let again = product(&lower, &transpose(&lower));
+        assert!((&again - &a).iter().all(|x| x.abs() < 1e-12));
+        let loss = |by: f64| (&factor(&(&a + &(&direction * by))).0 * &seed).sum();
+        let slope = (loss(1e-5) - loss(-1e-5)) / 2e-5;
+        assert!((slope - (&gradient * &direction).sum()).abs() < 1e-7);
+    }
 
     #[test]
     fn claims_hold() {
@@ -374,6 +449,15 @@ mod tests {
             ("pinverse([3, 4])", &[]),
             ("solve([3, 3], [3, 2])", &[]),
             ("solve([3, 3], [3])", &[]),
+            ("solve([2, 3, 3], [2, 3, 2])", &[]),
+            (
+                "triangular_solve([3, 3], [2, 3], left=false)",
+                &[(0.5, 2.0)],
+            ),
+            (
+                "cholesky_solve([3, 2], [3, 3], upper=true)",
+                &[(-2.0, 2.0), (0.5, 2.0)],
+            ),
             ("triangular_solve([3, 3], [3, 2])", &[(0.5, 2.0)]),
             (
                 "triangular_solve([3, 3], [3, 2], upper=true, unitriangular=true)",
@@ -381,6 +465,8 @@ mod tests {
             ),
             ("cholesky_solve([3, 2], [3, 3])", &[(-2.0, 2.0), (0.5, 2.0)]),
             ("lstsq([4, 3], [4, 2])", &[]),
+            ("cholesky([2, 1, 1])", &[(0.5, 2.0)]),
+            ("logdet([2, 1, 1])", &[(0.5, 2.0)]),
             ("det([2, 3, 3])", &[]),
             ("slogdet([3, 3])", &[]),
             ("matrix_exp([3, 3])", &[(-1.0, 1.0)]),

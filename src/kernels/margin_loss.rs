@@ -70,16 +70,19 @@ pub static KERNELS: &[Kernel] = &[
         let margin = call.float("margin").unwrap_or(1.0);
         let p = call.float("p").unwrap_or(2.0);
         let eps = call.float("eps").unwrap_or(1e-6);
-        let distance = |tape: &mut Tape, a: Var, b: Var| -> Result<Var, KernelError> {
+        let distance = |tape: &mut Tape, (a, b): (Var, Var), number, name| {
             let difference = tape.subtract(a, b)?;
             let difference = tape.shift(difference, eps);
+            let difference = tape.keep(Kept::Extra(name), difference);
             let last = tape.sizes(difference).len() - 1;
-            norm(tape, difference, p, &[last], false)
+            let length = norm(tape, difference, p, &[last], true)?;
+            let length = tape.keep(Kept::Part("distance", number), length);
+            tape.dropped(length, &[last], false)
         };
-        let to_near = distance(tape, anchor, near)?;
-        let mut to_far = distance(tape, anchor, far)?;
+        let to_near = distance(tape, (anchor, near), 0, "positive")?;
+        let mut to_far = distance(tape, (anchor, far), 1, "negative")?;
         if call.boolean("swap") {
-            let between = distance(tape, near, far)?;
+            let between = distance(tape, (near, far), 2, "swapped")?;
             to_far = tape.zip(
                 super::tape::Kind::Function,
                 to_far,
@@ -91,10 +94,10 @@ pub static KERNELS: &[Kernel] = &[
         }
         let difference = tape.subtract(to_near, to_far)?;
         let lack = tape.shift(difference, margin);
+        let lack = tape.keep(Kept::Extra("margin"), lack);
         let losses = positive(tape, lack);
         one(reduced(tape, call, losses)?)
-    })
-    .by_other_steps("the differences and distances that PyTorch keeps are computed anew"),
+    }),
 ];
 
 fn truth(holds: bool) -> f64 {

@@ -321,6 +321,15 @@ mod tests {
             ),
             ("max_pool3d([1, 2, 4, 4, 4], kernel_size=2)", &[]),
             (
+                "lp_pool3d([1, 2, 4, 4, 4], norm_type=2.0, kernel_size=2)",
+                &[(0.1, 2.0)],
+            ),
+            ("adaptive_max_pool3d([1, 2, 4, 5, 6], output_size=2)", &[]),
+            (
+                "adaptive_avg_pool3d([1, 2, 4, 5, 6], output_size=[2, 3, 2])",
+                &[],
+            ),
+            (
                 "pool_indices([2, 3, 7, 6], size=[2, 3, 4, 3], kernel_size=3, stride=2, padding=1)",
                 &[],
             ),

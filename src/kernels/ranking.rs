@@ -91,7 +91,6 @@ pub static KERNELS: &[Kernel] = &[
     }),
     kernel("quantile", |tape, call, given| {
         let (mut x, q) = (given.need(0)?, given.need(1)?);
-        let keep = call.boolean("keepdim");
         let rank = tape.sizes(x).len();
         let at = match call.integer("dim") {
             Some(dim) => axis(dim, rank)?,
@@ -101,51 +100,57 @@ pub static KERNELS: &[Kernel] = &[
                 0
             }
         };
+        // The axis last, so that the levels can take its place.
+        let last = tape.sizes(x).len() - 1;
+        let mut turned: Vec<usize> = (0..=last).filter(|&axis| axis != at).collect();
+        turned.push(at);
+        let x = tape.permute(x, &turned);
         let sizes = tape.sizes(x);
-        let order = tape.derive(&[x], |values| argsort(values[0], at, false));
+        let order = tape.derive(&[x], |values| argsort(values[0], last, false));
         let order = tape.keep(Kept::Extra("indices"), order);
-        let sorted = by_index(tape, x, order, at);
-        let levels: Vec<f64> = tape.value(q).iter().copied().collect();
+        let sorted = by_index(tape, x, order, last);
+        let mut few = sizes.clone();
+        few[last] = tape.value(q).len();
+        let ranks = tape.derive(&[q], |values| {
+            let levels: Vec<f64> = values[0].iter().copied().collect();
+            Array::from_shape_fn(few, |place| levels[place[last]] * (sizes[last] - 1) as f64)
+        });
         let mode = call.text("interpolation").unwrap_or_default();
-        let mut parts = Vec::new();
-        for level in &levels {
-            let rank = level * (sizes[at] - 1) as f64;
-            let (below, above) = (rank.floor() as usize, rank.ceil() as usize);
-            let weight = match mode.as_str() {
-                "lower" => 0.0,
-                "higher" => 1.0,
-                "midpoint" => {
-                    if below == above {
-                        0.0
-                    } else {
-                        0.5
-                    }
-                }
-                "nearest" => rank.round_ties_even() - rank.floor(),
-                _ => rank - rank.floor(),
-            };
-            let low = tape.narrow(sorted, at, below, 1);
-            let high = tape.narrow(sorted, at, above, 1);
-            let low = tape.scale(low, 1.0 - weight);
-            let high = tape.scale(high, weight);
-            let mixed = tape.add(low, high)?;
-            let mut shape = tape.sizes(mixed);
-            if call.integer("dim").is_none() {
-                shape = vec![1; if keep { rank_of(call)? } else { 0 }];
-            } else if !keep {
-                shape.remove(at);
+        let to: fn(f64) -> f64 = match mode.as_str() {
+            "higher" => f64::ceil,
+            "nearest" => f64::round_ties_even,
+            _ => f64::floor,
+        };
+        let below = tape.derive(&[ranks], |values| values[0].mapv(to));
+        let below = tape.keep(Kept::Extra("rank below"), below);
+        let low = by_index(tape, sorted, below, last);
+        let mixed = match mode.as_str() {
+            "lower" | "higher" | "nearest" => low,
+            _ => {
+                let above = tape.derive(&[ranks], |values| values[0].mapv(f64::ceil));
+                let above = tape.keep(Kept::Extra("rank above"), above);
+                let middle = mode == "midpoint";
+                let weight = tape.derive(&[ranks], |values| {
+                    values[0].mapv(|rank| match middle && rank.fract() != 0.0 {
+                        true => 0.5,
+                        false => rank - rank.floor(),
+                    })
+                });
+                let weight = tape.keep(Kept::Extra("weight"), weight);
+                let high = by_index(tape, sorted, above, last);
+                let rest = tape.affine(weight, -1.0, 1.0);
+                let low = tape.multiply(low, rest)?;
+                let high = tape.multiply(high, weight)?;
+                tape.add(low, high)?
             }
-            if !tape.value(q).shape().is_empty() {
-                shape.insert(0, 1);
-            }
-            parts.push(tape.reshape(mixed, &shape)?);
-        }
-        match (tape.value(q).ndim(), parts.as_slice()) {
-            (0, [single]) => one(*single),
-            _ => one(tape.concatenate(&parts, 0)?),
-        }
-    })
-    .by_other_steps("the ranks and weights that PyTorch keeps are computed anew from `q`"),
+        };
+        // The levels come first.
+        let mut turned = vec![last];
+        turned.extend(0..last);
+        let mixed = tape.permute(mixed, &turned);
+        let made = call.output().map(super::held_sizes).unwrap_or_default();
+        one(tape.reshape(mixed, &made)?)
+    }),
 ];
 
 fn rank_of(call: &Call) -> Result<usize, KernelError> {

@@ -27,8 +27,8 @@ pub struct Kernel {
     pub run: Run,
     /// How it takes complex numbers.
     pub complex: Complex,
-    /// Why it cannot be held to what is kept of it, where it cannot: it computes in other steps
-    /// than PyTorch.
+    /// Why its products on the way back are not those of PyTorch, where they are not: it goes back
+    /// in other steps.
     pub other_steps: Option<&'static str>,
     /// Which function it computes, where the op stands for a class of functions of which any may be
     /// meant.
@@ -38,7 +38,8 @@ pub struct Kernel {
 }
 
 impl Kernel {
-    /// The same kernel, which takes other steps than PyTorch, and so needs other tensors.
+    /// The same kernel, which takes other steps than PyTorch on the way back, from what PyTorch
+    /// keeps, too.
     pub const fn by_other_steps(mut self, why: &'static str) -> Kernel {
         self.other_steps = Some(why);
         self
@@ -166,6 +167,26 @@ mod tests {
             for kernel in kernels {
                 if !ops.iter().any(|op| op.name == kernel.op) {
                     missing.push(format!("{family}: {} is no op", kernel.op));
+                }
+            }
+        }
+        assert!(missing.is_empty(), "\n{}", missing.join("\n"));
+    }
+
+    /// Guards the tests of the families: each op that has a kernel stands in a case beside it, or in
+    /// those of the families that are tested together.
+    #[test]
+    fn every_kernel_has_a_case() {
+        let root = concat!(env!("CARGO_MANIFEST_DIR"), "/src/kernels");
+        let mut missing = Vec::new();
+        for (family, kernels) in FAMILIES {
+            let text = std::fs::read_to_string(format!("{root}/{family}.rs")).unwrap();
+            let (_, tests) = text.split_once("#[cfg(test)]").unwrap_or_default();
+            for kernel in kernels.iter().filter(|kernel| kernel.refuses.is_none()) {
+                let op = kernel.op;
+                let cases = [format!("\"{op}("), format!("\"{op}\"")];
+                if !cases.iter().any(|case| tests.contains(case)) {
+                    missing.push(format!("{family}: {op}"));
                 }
             }
         }

@@ -17,6 +17,11 @@ pub static KERNELS: &[Kernel] = &[
         one(finished(tape, columns, given.get(3), false)?)
     }),
     kernel("roi_align", |tape, call, given| {
+        if call.text("mode").is_some_and(|mode| mode == "max") {
+            return Err(KernelError::new(
+                "the greatest of points is ONNX's alone, which takes it before it interpolates",
+            ));
+        }
         let boxes = (given.need(1)?, given.get(2));
         one(roi_align(tape, call, given.need(0)?, boxes)?)
     }),

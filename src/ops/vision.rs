@@ -68,6 +68,12 @@ pub static OPS: &[Op] = &[
                 Default::Boolean(false),
                 "whether the centre of an element lies half an element behind its position",
             ),
+            attribute(
+                "mode",
+                AttributeKind::Choice(&["avg", "max"]),
+                Default::Text("avg"),
+                "whether a bin is the mean of its points or, as ONNX has it, their greatest",
+            ),
         ],
         saved: |call, saved| {
             keep(call, saved, 1);

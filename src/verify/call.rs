@@ -208,6 +208,7 @@ fn backward(
         Err(error) => return say(Claim::Gradient, Outcome::Unchecked(error.message)),
     };
     let kernel = kernels::find(call.op.name);
+    // Other steps do other products, from the same tensors.
     let other_steps = kernel.and_then(|kernel| kernel.other_steps);
     let flops = same((call.op.backward)(call), 2 * full.count.products);
     say(
@@ -220,13 +221,9 @@ fn backward(
     let supplied = supplied(call, &everything);
     say(
         Claim::Saved,
-        match (
-            other_steps,
-            kernels::backward(call, &supplied, &seeds, setting),
-        ) {
-            (Some(why), _) => Outcome::Unchecked(why.to_owned()),
-            (None, Ok(part)) => sufficient(call, &full, &part),
-            (None, Err(error)) => Outcome::Contradicted {
+        match kernels::backward(call, &supplied, &seeds, setting) {
+            Ok(part) => sufficient(call, &full, &part),
+            Err(error) => Outcome::Contradicted {
                 claimed: "what is kept is enough".to_owned(),
                 found: error.message,
             },
@@ -263,14 +260,23 @@ fn supplied(call: &Call, everything: &Supplied) -> Supplied {
         kept: everything
             .kept
             .iter()
-            .filter(|(what, _)| match what {
-                Kept::Output(position) => saved.outputs.contains(position),
-                Kept::Extra(name) | Kept::Part(name, _) => {
-                    saved.extra.iter().any(|(extra, ..)| extra == name)
-                }
-            })
+            .filter(|(what, elements)| is_kept(&saved, *what, elements))
             .cloned()
             .collect(),
+    }
+}
+
+/// Whether a tensor is among what `Op::saved` says is kept. Of several of one name, those are that
+/// have as many elements as one that is named.
+pub(super) fn is_kept(saved: &Saved, what: Kept, elements: &Array) -> bool {
+    let mut extras = saved.extra.iter();
+    match what {
+        Kept::Output(position) => saved.outputs.contains(&position),
+        Kept::Extra(name) => extras.any(|(extra, ..)| *extra == name),
+        Kept::Part(name, _) => {
+            let count = elements.len() as u64;
+            extras.any(|(extra, elements, _)| *extra == name && *elements == count)
+        }
     }
 }
 
@@ -299,7 +305,7 @@ fn sufficient(call: &Call, full: &Gradients, part: &Gradients) -> Outcome {
 /// as many products.
 fn samples(ran: &Ran) -> usize {
     let count = ran.count;
-    let steps = 16 * count.functions + count.products / 8 + count.elements + count.additions;
+    let steps = 16 * count.functions + count.products / 8 + count.bytes / 8 + count.additions;
     SAMPLES.min(1 + usize::try_from(STEPS / steps.max(1)).unwrap_or(SAMPLES))
 }
 

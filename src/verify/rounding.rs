@@ -304,11 +304,11 @@ impl Both<'_> {
     fn say_overflow(&self, table: &mut Experiment, calls: &[Lost]) {
         let graph = self.other.graph;
         let mut any = false;
-        let kinds: [(&str, fn(&Lost) -> usize); 2] = [
-            ("infinite", |call| call.infinite),
-            ("NaN", |call| call.not_numbers),
-        ];
-        for (what, count) in kinds {
+        for what in ["infinite", "NaN"] {
+            let count = |call: &Lost| match what {
+                "NaN" => call.not_numbers,
+                _ => call.infinite,
+            };
             let mut places = calls.iter().filter(|call| count(call) > 0);
             let Some(first) = places.next() else { continue };
             any = true;
@@ -345,8 +345,9 @@ impl Both<'_> {
         }
         let (mut size, mut difference) = (0.0, 0.0);
         let (mut living, mut gone) = (0u64, 0u64);
-        for (id, a) in &exact.gradients {
-            let Some(b) = found.gradients.get(id) else {
+        for parameter in &self.stated.graph.parameters {
+            let of = |back: &'_ Back| back.gradients.get(&parameter.tensor).cloned();
+            let (Some(a), Some(b)) = (of(exact), of(found)) else {
                 continue;
             };
             for (a, b) in a.iter().zip(b.iter()) {

@@ -321,13 +321,7 @@ fn unpool(call: &mut Call<'_, '_>) -> Option<Results> {
 }
 
 fn roi_align(call: &mut Call<'_, '_>) -> Option<Results> {
-    if call
-        .attributes
-        .text("mode")
-        .is_some_and(|mode| mode != "avg")
-    {
-        return None;
-    }
+    let joins = call.attributes.text("mode").unwrap_or("avg");
     let (input, boxes, images) = (call.tensor(0)?, call.tensor(1)?, call.tensor(2)?);
     // Version 16 brought the mode, with another default than what was before.
     let before = if call.version < 16 {
@@ -345,6 +339,7 @@ fn roi_align(call: &mut Call<'_, '_>) -> Option<Results> {
         ("sampling_ratio", size_or_zero(call).into()),
         ("spatial_scale", scale.into()),
         ("aligned", aligned.into()),
+        ("mode", joins.into()),
     ];
     call.apply("roi_align", &[input, boxes, images], &given)
         .map(all)

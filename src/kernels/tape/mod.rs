@@ -15,6 +15,8 @@ pub mod number;
 pub mod places;
 pub mod pointwise;
 pub mod reduction;
+#[cfg(test)]
+mod tests;
 
 use crate::ops::OpError;
 use crate::tensor::Dtype;
@@ -95,6 +97,11 @@ impl Arithmetic {
         accumulate: Dtype::Float64,
     };
 
+    /// The bytes of so many elements on their way through a kernel.
+    pub fn bytes(&self, elements: usize) -> u128 {
+        self.compute.bytes_for(elements as u64).into()
+    }
+
     /// As PyTorch's kernels compute on tensors of that type: halves and narrower in float32.
     pub fn of(dtype: Dtype) -> Arithmetic {
         Arithmetic {
@@ -115,8 +122,8 @@ pub struct Count {
     pub additions: u128,
     /// Comparisons and functions of one element.
     pub functions: u128,
-    /// Elements read and written by primitives.
-    pub elements: u128,
+    /// Bytes that primitives read and write, in the type in which they compute.
+    pub bytes: u128,
 }
 
 impl Count {
@@ -127,7 +134,7 @@ impl Count {
             multiplications: self.multiplications + other.multiplications,
             additions: self.additions + other.additions,
             functions: self.functions + other.functions,
-            elements: self.elements + other.elements,
+            bytes: self.bytes + other.bytes,
         }
     }
 
@@ -157,9 +164,12 @@ pub enum Kept {
     Output(usize),
     /// A tensor that is neither operand nor output: `mask`.
     Extra(&'static str),
-    /// A further part of one of complex numbers, and which.
+    /// One of several of that name, and which: a factor of each step, a part of complex numbers.
     Part(&'static str, usize),
 }
+
+/// More than there are tensors of one name that a kernel keeps.
+const PARTS: usize = 1 << 20;
 
 impl Kept {
     /// The name of a tensor that is neither operand nor output.
@@ -309,10 +319,9 @@ impl Tape {
             true => value,
             false => value.as_standard_layout().into_owned(),
         };
-        self.count.elements += value.len() as u128;
-        for &parent in parents {
-            self.count.elements += self.value(parent).len() as u128;
-        }
+        let read = parents.iter().map(|&parent| self.value(parent).len());
+        let elements = value.len() + read.sum::<usize>();
+        self.count.bytes += self.arithmetic.bytes(elements);
         self.entries.push(Entry {
             value: Rc::new(value),
             needs,
@@ -389,6 +398,7 @@ impl Tape {
     pub fn keep(&mut self, what: Kept, var: Var) -> Var {
         let what = match (what, self.part) {
             (Kept::Extra(name), part) if part > 0 => Kept::Part(name, part),
+            (Kept::Part(name, number), part) => Kept::Part(name, number + PARTS * part),
             (what, _) => what,
         };
         let entry = &mut self.entries[var.0 as usize];
@@ -535,7 +545,7 @@ impl<'a> Backward<'a> {
         debug_assert_eq!(gradient.shape(), self.value(var).shape());
         let compute = self.tape.arithmetic.compute;
         number::round_all(compute, &mut gradient);
-        self.count.elements += gradient.len() as u128;
+        self.count.bytes += self.tape.arithmetic.bytes(gradient.len());
         match &mut self.gradients[var.0 as usize] {
             Some(sum) => {
                 self.count.additions += gradient.len() as u128;

@@ -11,6 +11,7 @@ use crate::graph::{NodeId, TensorKind};
 use crate::kernels::{self, Array, Count, Kept, Ran, Setting, held_sizes, store};
 use crate::ops::{Call, Saved};
 use crate::tensor::Dtype;
+use crate::verify::call::is_kept;
 use crate::verify::ledger::{Purpose, Storage};
 
 /// What a call made forward.
@@ -226,17 +227,6 @@ impl Pass<'_> {
                 kept.operands.push((position, Rc::clone(&held.elements)));
             }
         }
-        let other_steps = |kernel: &kernels::Kernel| kernel.other_steps.is_some();
-        if kernels::find(call.op.name).is_some_and(other_steps) {
-            // The kernel needs other elements than PyTorch's, but no storage of its own.
-            for (position, held) in operands.iter().enumerate() {
-                kept.operands.extend(
-                    held.as_ref()
-                        .map(|held| (position, Rc::clone(&held.elements))),
-                );
-            }
-            kept.others.extend(extras.iter().cloned());
-        }
         for &position in &asked.outputs {
             if let Some(held) = made.get(position) {
                 let elements = Rc::clone(&held.elements);
@@ -244,13 +234,15 @@ impl Pass<'_> {
                 kept.storages.push(Rc::clone(&held.storage));
             }
         }
-        for &(name, elements, dtype) in &asked.extra {
+        for &(_, elements, dtype) in &asked.extra {
             let bytes = dtype.bytes_for(elements);
             let storage = Storage::new(&self.ledger, Purpose::Activation, None, bytes);
             kept.storages.push(storage);
-            let found = extras.iter().filter(|(what, _)| what.extra() == Some(name));
-            kept.others.extend(found.cloned());
         }
+        let found = extras
+            .iter()
+            .filter(|(what, elements)| is_kept(&asked, *what, elements));
+        kept.others.extend(found.cloned());
         kept
     }
 }
