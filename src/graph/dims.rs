@@ -174,20 +174,35 @@ impl Dims {
         Some(made)
     }
 
-    /// Whether a number of a call follows from a dim: position of the attribute, place in its list.
-    pub fn decides(&self, place: (NodeId, usize, usize)) -> bool {
-        self.follows.contains_key(&place)
+    /// The part of a number of a call that follows from dims: place of the attribute, place in its
+    /// list. 1 where it does not.
+    pub fn part(&self, place: (NodeId, usize, usize), value: u64) -> u64 {
+        self.part_of(self.follows.get(&place), value)
     }
 
-    /// Whether a size of a tensor follows from a dim.
-    pub fn decides_size(&self, id: TensorId, axis: usize) -> bool {
-        self.sizes.contains_key(&(id, axis))
+    /// The part of a size of a tensor that follows from dims.
+    pub fn part_of_size(&self, id: TensorId, axis: usize, value: u64) -> u64 {
+        self.part_of(self.sizes.get(&(id, axis)), value)
+    }
+
+    fn part_of(&self, dims: Option<&SmallVec<[usize; 2]>>, value: u64) -> u64 {
+        let mut rest = value;
+        for dim in dims
+            .into_iter()
+            .flatten()
+            .filter_map(|&at| self.dims.get(at))
+        {
+            if dim.value > 0 && rest.is_multiple_of(dim.value) {
+                rest /= dim.value;
+            }
+        }
+        value.checked_div(rest).unwrap_or(1)
     }
 
     /// Whether sizes of a tensor follow from dims.
     fn states(&self, graph: &Graph, id: TensorId) -> bool {
         let mut axes = 0..graph.ty(id).shape.rank();
-        axes.any(|axis| self.decides_size(id, axis))
+        axes.any(|axis| self.sizes.contains_key(&(id, axis)))
     }
 
     /// The shape of a tensor, at other sizes of the dims.

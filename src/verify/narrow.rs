@@ -3,8 +3,8 @@
 //! A size is made smaller wherever it stands: on axes of inputs and parameters, and among the
 //! numbers of calls. The shapes of all calls are then inferred anew. Where a call no longer fits,
 //! as a reshape of 768 into 12 heads of 64 once 768 is 192, the sizes that it is about are proposed
-//! to follow or to stay, and the walk begins again with the proposal that came farthest. Numbers that
-//! follow from the batch or the length of a sequence stay, whatever they are equal to.
+//! to follow or to stay, and the walk begins again with the proposal that came farthest. What of a
+//! number follows from the batch or the length of a sequence stays, whatever it is equal to.
 
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
@@ -117,9 +117,9 @@ impl Source<'_> {
     /// A shape of the graph with other sizes.
     fn mapped(self, sizes: &Becomes, id: TensorId) -> Shape {
         let axes = self.graph.ty(id).shape.sizes().iter().enumerate();
-        let size = |(axis, &size)| match self.dims.decides_size(id, axis) {
-            true => size,
-            false => becomes(sizes, size),
+        let size = |(axis, &size)| {
+            let fixed = self.dims.part_of_size(id, axis, size);
+            fixed * becomes(sizes, size / fixed)
         };
         axes.map(size).collect()
     }
@@ -194,11 +194,12 @@ impl Walked {
         let mut axes: Vec<(u64, u64)> = Vec::new();
         for &id in node.arguments.iter().filter(|id| id.is_present()) {
             let (before, after) = (graph.ty(id).shape.sizes(), self.ty(id).shape.sizes());
-            let both = before.iter().copied().zip(after.iter().copied());
-            let free = both
-                .enumerate()
-                .filter(|(axis, _)| !source.dims.decides_size(id, *axis));
-            axes.extend(free.map(|(_, both)| both));
+            for (axis, (&before, &after)) in before.iter().zip(after).enumerate() {
+                let fixed = source.dims.part_of_size(id, axis, before);
+                if after.is_multiple_of(fixed) {
+                    axes.push((before / fixed, after / fixed));
+                }
+            }
         }
         let mut proposals: Vec<(u64, u64)> = Vec::new();
         let mut propose = |from: u64, to: u64| {
@@ -215,23 +216,17 @@ impl Walked {
             let elements = |ty: &TensorType| ty.shape.elements();
             let (before, after) = (elements(graph.ty(first)), elements(self.ty(first)));
             let made = &graph.ty(node.first_output).shape;
-            let (fixed, listed): (Vec<_>, Vec<_>) = source
-                .listed(id, Some(made))
-                .into_iter()
-                .partition(|&(_, fixed)| fixed);
-            let fixed: u128 = fixed
-                .iter()
-                .map(|&(number, _)| u128::from(number))
-                .product();
+            let listed = source.listed(id, Some(made));
             let product = |f: &dyn Fn(u64) -> u64| -> u128 {
-                let factors = listed.iter().map(|&(number, _)| u128::from(f(number)));
-                fixed * factors.product::<u128>()
+                let factors = listed.iter();
+                let factors = factors.map(|&(fixed, rest)| u128::from(fixed) * u128::from(f(rest)));
+                factors.product()
             };
             if product(&|number| number) == u128::from(before) {
                 let now = product(&|number| becomes(sizes, number));
                 // What follows an axis of the operand already, comes last.
                 let follows = |number: u64| axes.contains(&(number, becomes(sizes, number)));
-                let mut order: Vec<u64> = listed.iter().map(|&(number, _)| number).collect();
+                let mut order: Vec<u64> = listed.iter().map(|&(_, rest)| rest).collect();
                 order.sort_by_key(|&number| (follows(number), Reverse(number)));
                 for number in order {
                     let others = now / u128::from(becomes(sizes, number)).max(1);
@@ -254,11 +249,8 @@ impl Walked {
             }
         }
         // Numbers of the call follow axes that shrank by a factor.
-        let free = source.listed(id, None).into_iter();
-        let free: Vec<u64> = free
-            .filter(|&(_, fixed)| !fixed)
-            .map(|(number, _)| number)
-            .collect();
+        let listed = source.listed(id, None).into_iter();
+        let free: Vec<u64> = listed.map(|(_, rest)| rest).collect();
         for &number in &free {
             for &(from, to) in axes.iter().filter(|(from, to)| from != to) {
                 let product = number.checked_mul(to);
@@ -288,13 +280,19 @@ fn open_size(graph: &Graph, node: &Node) -> bool {
 }
 
 impl Source<'_> {
-    /// The numbers that a call is given and that may be sizes, and whether they stay.
-    fn listed(self, id: NodeId, made: Option<&Shape>) -> Vec<(u64, bool)> {
+    /// The numbers that a call is given and that may be sizes: of each the part that stays, and the
+    /// rest.
+    fn listed(self, id: NodeId, made: Option<&Shape>) -> Vec<(u64, u64)> {
         let mut list = Vec::new();
         for (position, value) in sized(self.graph.node(id)) {
-            let fixed = |at| self.dims.decides((id, position, at));
+            let mut add = |at: usize, number: i64| {
+                if let Some(number) = u64::try_from(number).ok().filter(|&number| number > 0) {
+                    let fixed = self.dims.part((id, position, at), number);
+                    list.push((fixed, number / fixed));
+                }
+            };
             match value {
-                AttributeValue::Integer(number) => list.push((*number, fixed(0))),
+                AttributeValue::Integer(number) => add(0, *number),
                 // An open size is the one that the call has made.
                 AttributeValue::Integers(numbers) => {
                     let open = numbers.iter().filter(|&&number| number < 0).count() == 1;
@@ -303,16 +301,14 @@ impl Source<'_> {
                         Some(made) => made.sizes().iter().map(|&size| size as i64).collect(),
                         None => numbers.to_vec(),
                     };
-                    let numbers = sizes.into_iter().enumerate();
-                    list.extend(numbers.map(|(at, number)| (number, fixed(at))));
+                    for (at, number) in sizes.into_iter().enumerate() {
+                        add(at, number);
+                    }
                 }
                 _ => {}
             }
         }
-        let positive = list
-            .into_iter()
-            .filter_map(|(number, fixed)| Some((u64::try_from(number).ok()?, fixed)));
-        positive.filter(|&(number, _)| number > 0).collect()
+        list
     }
 
     /// The attributes of a call with other numbers.
@@ -320,10 +316,11 @@ impl Source<'_> {
         let mut attributes = node.attributes.clone();
         for (position, value) in sized(node) {
             let other = |at: usize, number: i64| match u64::try_from(number) {
-                Ok(size) if !self.dims.decides((id, position, at)) => {
-                    i64::try_from(becomes(sizes, size)).unwrap_or(number)
+                Ok(size) => {
+                    let fixed = self.dims.part((id, position, at), size).max(1);
+                    i64::try_from(fixed * becomes(sizes, size / fixed)).unwrap_or(number)
                 }
-                _ => number,
+                Err(_) => number,
             };
             match value {
                 AttributeValue::Integer(number) => {
