@@ -126,8 +126,13 @@ pub fn verify(
         drawn: &drawn,
         seed,
     };
-    whole.calls(&mut result, progress);
-    whole.ranges(&mut result, &ranges);
+    let steps = &mut Steps {
+        tell: progress,
+        done: 0,
+        total: whole.passes() * graph.node_ids().filter(|&id| plan.runs(id)).count(),
+    };
+    whole.calls(&mut result, steps);
+    whole.ranges(&mut result, &ranges, steps);
     let saved = Saved::of(graph, facts.liveness(), &dtypes, &storages);
     // One micro-batch is run here, without the gradients of earlier ones.
     let mut run = spec.run.clone();
@@ -142,8 +147,8 @@ pub fn verify(
         rank: None,
         ..facts.timeline()
     };
-    whole.memory(&mut result, &saved, inputs);
-    whole.directions(&mut result);
+    whole.memory(&mut result, &saved, inputs, steps);
+    whole.directions(&mut result, steps);
     for (place, verdict) in hazards(spec, &model, plan, &ranges, findings, seed) {
         result.add(&place, verdict);
     }
@@ -201,6 +206,20 @@ pub(super) fn loss_seeds(
         .collect()
 }
 
+/// How far all passes have come, call by call.
+struct Steps<'a> {
+    tell: &'a mut dyn FnMut(usize, usize),
+    done: usize,
+    total: usize,
+}
+
+impl Steps<'_> {
+    fn step(&mut self) {
+        self.done = (self.done + 1).min(self.total);
+        (self.tell)(self.done, self.total);
+    }
+}
+
 struct Whole<'a> {
     spec: &'a Spec,
     model: &'a Model,
@@ -247,19 +266,13 @@ impl Whole<'_> {
     }
 
     /// The claims of each distinct call, on the operands that it has in a run.
-    fn calls(&self, result: &mut Verification, progress: &mut dyn FnMut(usize, usize)) {
-        let total = self
-            .plan
-            .graph
-            .node_ids()
-            .filter(|&id| self.plan.runs(id))
-            .count();
+    fn calls(&self, result: &mut Verification, steps: &mut Steps<'_>) {
         let mut seen: FxHashMap<String, ()> = FxHashMap::default();
         let mut verdicts = Vec::new();
         let mut calls = 0;
         let mut watch = |one: &Seen| {
             calls += 1;
-            progress(calls, total);
+            steps.step();
             if seen.insert(signature(one.call), ()).is_none() {
                 for verdict in verify_call(one.call, one.operands, self.seed) {
                     verdicts.push((one.node, verdict));
@@ -276,10 +289,11 @@ impl Whole<'_> {
     }
 
     /// The ranges of all tensors, in the types in which they are stated.
-    fn ranges(&self, result: &mut Verification, ranges: &Ranges) {
+    fn ranges(&self, result: &mut Verification, ranges: &Ranges, steps: &mut Steps<'_>) {
         let graph = self.plan.graph;
         let mut verdicts = Vec::new();
         let mut watch = |one: &Seen| {
+            steps.step();
             for (output, array) in graph.node(one.node).outputs().zip(one.outputs) {
                 let claimed = ranges.known(output).interval();
                 let found = super::call::observed(array);
@@ -330,7 +344,13 @@ impl Whole<'_> {
     }
 
     /// What is kept, and what lives when.
-    fn memory(&self, result: &mut Verification, saved: &Saved, inputs: timeline::Inputs<'_>) {
+    fn memory(
+        &self,
+        result: &mut Verification,
+        saved: &Saved,
+        inputs: timeline::Inputs<'_>,
+        steps: &mut Steps<'_>,
+    ) {
         let graph = self.plan.graph;
         if !graph.training {
             return;
@@ -347,12 +367,14 @@ impl Whole<'_> {
             return refuse(result, "loops and branches are run once here");
         }
         let setting = Setting::exact(self.seed);
-        let pass = self.plan.forward(self.drawn, setting, &mut |_| {});
+        let pass = self
+            .plan
+            .forward(self.drawn, setting, &mut |_| steps.step());
         let (agreed, outcome) = kept(graph, &saved.kept, &pass.kept());
         self.tally(result, Claim::Kept, agreed, outcome);
         let seeds = loss_seeds(graph, &pass, &mut fastrand::Rng::with_seed(self.seed));
         let mut levels = pass.levels.clone();
-        levels.extend(pass.backward(seeds, &mut |_, _| {}).levels);
+        levels.extend(pass.backward(seeds, &mut |_, _| steps.step()).levels);
         let ends = timeline::run(inputs, Ends::default());
         let (agreed, outcome) = timeline(&ends, &levels, |id| self.place(id));
         self.tally(result, Claim::Timeline, agreed, outcome);
@@ -381,8 +403,8 @@ impl Whole<'_> {
         found.map(|(id, _)| id)
     }
 
-    /// The gradient of the loss by all parameters and by a few of them, along random directions.
-    fn directions(&self, result: &mut Verification) {
+    /// A few trained parameters, one by one, and all of them: along these directions are drawn.
+    fn groups(&self) -> Vec<Vec<TensorId>> {
         let graph = self.plan.graph;
         let trained: Vec<TensorId> = graph
             .parameters
@@ -391,10 +413,38 @@ impl Whole<'_> {
             .map(|parameter| parameter.tensor)
             .collect();
         if !graph.training || trained.is_empty() {
+            return Vec::new();
+        }
+        // Each direction runs the model at least twice.
+        let elements: usize = self.drawn.values().map(|array| array.len()).sum();
+        let few = if elements > 5_000_000 { 1 } else { 4 };
+        let step = trained.len().div_ceil(few).max(1);
+        let mut groups: Vec<Vec<TensorId>> =
+            trained.iter().step_by(step).map(|&id| vec![id]).collect();
+        groups.push(trained);
+        groups
+    }
+
+    /// How often the graph is walked, if all goes well: for the calls and for the ranges, and in
+    /// training both ways for what lives when and for the gradients, and twice for each direction.
+    fn passes(&self) -> usize {
+        match self.plan.graph.training {
+            true => 6 + 2 * self.groups().len(),
+            false => 2,
+        }
+    }
+
+    /// The gradient of the loss by all parameters and by a few of them, along random directions.
+    fn directions(&self, result: &mut Verification, steps: &mut Steps<'_>) {
+        let graph = self.plan.graph;
+        let groups = self.groups();
+        if groups.is_empty() {
             return;
         }
         let setting = Setting::exact(self.seed);
-        let pass = self.plan.forward(self.drawn, setting, &mut |_| {});
+        let pass = self
+            .plan
+            .forward(self.drawn, setting, &mut |_| steps.step());
         if let Some(stopped) = pass.drawn.first() {
             return result.say(
                 "",
@@ -411,16 +461,9 @@ impl Whole<'_> {
         }
         let mut random = fastrand::Rng::with_seed(self.seed);
         let seeds = loss_seeds(graph, &pass, &mut random);
-        let returned = pass.backward(seeds.clone(), &mut |_, _| {});
-        // Each direction runs the model at least twice.
-        let elements: usize = self.drawn.values().map(|array| array.len()).sum();
-        let few = if elements > 5_000_000 { 1 } else { 4 };
-        let step = trained.len().div_ceil(few).max(1);
-        let mut groups: Vec<Vec<TensorId>> =
-            trained.iter().step_by(step).map(|&id| vec![id]).collect();
-        groups.push(trained);
+        let returned = pass.backward(seeds.clone(), &mut |_, _| steps.step());
         for group in groups {
-            let outcome = self.along(&group, &seeds, &returned.gradients, &mut random);
+            let outcome = self.along(&group, &seeds, &returned.gradients, &mut random, steps);
             let place = match group.as_slice() {
                 [one] => graph.tensor_name(*one),
                 _ => "all parameters".to_owned(),
@@ -436,6 +479,7 @@ impl Whole<'_> {
         seeds: &[(TensorId, Array)],
         gradients: &FxHashMap<TensorId, Array>,
         random: &mut fastrand::Rng,
+        steps: &mut Steps<'_>,
     ) -> Outcome {
         let mut directions: Vec<(TensorId, Array)> = Vec::new();
         let mut claimed = 0.0;
@@ -450,7 +494,7 @@ impl Whole<'_> {
             }
             directions.push((id, direction));
         }
-        let loss = |by: f64| -> f64 {
+        let mut loss = |by: f64| -> f64 {
             let mut moved = self.drawn.clone();
             for (id, direction) in &directions {
                 if let Some(values) = moved.get(id) {
@@ -459,14 +503,14 @@ impl Whole<'_> {
                 }
             }
             let setting = Setting::exact(self.seed);
-            let pass = self.plan.forward(&moved, setting, &mut |_| {});
+            let pass = self.plan.forward(&moved, setting, &mut |_| steps.step());
             seeds.iter().fold(0.0, |sum, (id, seed)| {
                 sum + pass
                     .output(*id)
                     .map_or(0.0, |output| (&**output * seed).sum())
             })
         };
-        let differences = |step: f64| (loss(step) - loss(-step)) / (2.0 * step);
+        let mut differences = |step: f64| (loss(step) - loss(-step)) / (2.0 * step);
         // Differences at smaller and smaller steps come to rest before rounding takes over. Where
         // they do not, there is a kink or a cliff, and nothing can be said.
         let mut last: Option<f64> = None;

@@ -22,6 +22,8 @@ import time
 import weakref
 
 VERSION = 1
+# The first one with a tracker of memory, and with attention of grouped heads.
+OLDEST = (2, 5)
 # Whatever a module prints must not be taken for an answer.
 ANSWERS = os.fdopen(os.dup(1), "w")
 os.dup2(2, 1)
@@ -502,7 +504,10 @@ def main():
     try:
         import torch
     except Exception as error:
-        return answer(error=why(error), missing=isinstance(error, ImportError))
+        return answer(error=why(error))
+    if tuple(map(int, torch.__version__.split(".")[:2])) < OLDEST:
+        oldest = ".".join(str(part) for part in OLDEST)
+        return answer(error=f"PyTorch {torch.__version__} is older than {oldest}")
     answer(version=VERSION, torch=torch.__version__)
     space = {"__name__": "model"}
     try:
