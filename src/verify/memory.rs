@@ -63,10 +63,11 @@ impl Recorder for Ends {
 }
 
 /// Runs a step of the plan, and holds to it what is said to be kept and to live: for each claim how often it
-/// holds, and what came of it.
+/// holds, and what came of it. `watch` hears of each call that is run.
 pub fn step(
     (saved, inputs): (&Saved, Inputs<'_>),
     (plan, drawn, seed): (Plan<'_>, &Sources, u64),
+    watch: &mut dyn FnMut(),
     name: impl Fn(NodeId) -> String,
 ) -> [(Claim, usize, Outcome); 2] {
     let graph = plan.graph;
@@ -74,13 +75,13 @@ pub fn step(
     let mut levels: Vec<Vec<Level>> = Vec::new();
     let mut found = Vec::new();
     for batch in 0..inputs.micro_batches() {
-        let mut pass = plan.forward_after(left, drawn, Setting::exact(seed), &mut |_| {});
+        let mut pass = plan.forward_after(left, drawn, Setting::exact(seed), &mut |_| watch());
         if batch == 0 {
             found = pass.kept();
         }
         let seeds = loss_seeds(graph, &pass, &mut fastrand::Rng::with_seed(seed));
         let mut both = std::mem::take(&mut pass.levels);
-        let returned = pass.backward(seeds, &mut |_, _| {});
+        let returned = pass.backward(seeds, &mut |_, _| watch());
         both.extend(returned.levels);
         levels.push(both);
         left = returned.left;

@@ -7,6 +7,7 @@
 mod call;
 #[cfg(test)]
 pub mod cases;
+mod directions;
 pub mod experiment;
 mod hazards;
 mod ledger;

@@ -1,7 +1,6 @@
 //! The claims of a whole model, and those of its calls.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::rc::Rc;
 
 use smol_str::SmolStr;
 
@@ -132,8 +131,13 @@ pub fn verify(
         drawn: &drawn,
         seed,
     };
-    whole.calls(&mut result, progress);
-    in_types(&whole, &mut result, types, findings);
+    let steps = &mut Steps {
+        tell: progress,
+        done: 0,
+        total: whole.passes() * graph.node_ids().filter(|&id| plan.runs(id)).count(),
+    };
+    whole.calls(&mut result, steps);
+    in_types(&whole, &mut result, (types, findings), steps);
     // The scaled loss is not run here.
     let mut policy = facts.policy().clone();
     policy.loss_scale.value = LossScale::None;
@@ -144,15 +148,20 @@ pub fn verify(
         rank: None,
         ..facts.timeline()
     };
-    whole.memory(&mut result, facts.saved(), inputs);
-    whole.directions(&mut result);
+    whole.memory(&mut result, facts.saved(), inputs, steps);
+    whole.directions(&mut result, steps);
     result.tallies.sort_by_key(|(claim, _)| *claim);
     result
 }
 
 /// What is claimed of values in the types in which they are stored: ranges and hazards; and how far
 /// other types than the spec's are from float64.
-fn in_types(whole: &Whole, result: &mut Verification, types: Types, findings: &[Finding]) {
+fn in_types(
+    whole: &Whole,
+    result: &mut Verification,
+    (types, findings): (Types, &[Finding]),
+    steps: &mut Steps<'_>,
+) {
     let (spec, seed) = (whole.spec, whole.seed);
     let model = retyped(whole.model, types);
     let facts = Facts::new(spec, &model);
@@ -175,7 +184,7 @@ fn in_types(whole: &Whole, result: &mut Verification, types: Types, findings: &[
         ..*whole
     };
     let setting = types.setting(seed);
-    typed.ranges(result, &ranges, setting);
+    typed.ranges(result, &ranges, setting, steps);
     for (place, verdict) in hazards(spec, &model, plan, &ranges, findings, setting) {
         result.add(&place, verdict);
     }
@@ -245,12 +254,27 @@ pub(super) fn loss_seeds(
         .collect()
 }
 
-struct Whole<'a> {
-    spec: &'a Spec,
-    model: &'a Model,
-    plan: Plan<'a>,
-    drawn: &'a Sources,
-    seed: u64,
+/// How far all passes have come, call by call.
+pub(super) struct Steps<'a> {
+    tell: &'a mut dyn FnMut(usize, usize),
+    done: usize,
+    total: usize,
+}
+
+impl Steps<'_> {
+    pub(super) fn step(&mut self) {
+        self.done = (self.done + 1).min(self.total);
+        (self.tell)(self.done, self.total);
+    }
+}
+
+/// A model that is run, and what it is run on.
+pub(super) struct Whole<'a> {
+    pub(super) spec: &'a Spec,
+    pub(super) model: &'a Model,
+    pub(super) plan: Plan<'a>,
+    pub(super) drawn: &'a Sources,
+    pub(super) seed: u64,
 }
 
 /// What distinguishes calls.
@@ -285,26 +309,20 @@ impl Whole<'_> {
         }
     }
 
-    fn stopped(&self, stopped: &Stopped) -> String {
+    pub(super) fn stopped(&self, stopped: &Stopped) -> String {
         let op = self.plan.graph.node(stopped.node).op.name;
         format!("no gradient passes `{op}`: {}", stopped.message)
     }
 
     /// The claims of each distinct call, on the operands that it has in a run.
-    fn calls(&self, result: &mut Verification, progress: &mut dyn FnMut(usize, usize)) {
-        let total = self
-            .plan
-            .graph
-            .node_ids()
-            .filter(|&id| self.plan.runs(id))
-            .count();
+    fn calls(&self, result: &mut Verification, steps: &mut Steps<'_>) {
         let mut seen: FxHashMap<String, ()> = FxHashMap::default();
         let mut verdicts = Vec::new();
         let mut calls = 0;
         let mut members: BTreeMap<(&str, &str), (usize, BTreeSet<SmolStr>)> = BTreeMap::new();
         let mut watch = |one: &Seen| {
             calls += 1;
-            progress(calls, total);
+            steps.step();
             let op = one.call.op.name;
             if let Some(member) = kernels::find(op).and_then(|kernel| kernel.member) {
                 let (times, targets) = members.entry((op, member)).or_default();
@@ -338,13 +356,20 @@ impl Whole<'_> {
     }
 
     /// The ranges of all tensors, in the types in which they are stated.
-    fn ranges(&self, result: &mut Verification, ranges: &Ranges, setting: Setting) {
+    fn ranges(
+        &self,
+        result: &mut Verification,
+        ranges: &Ranges,
+        setting: Setting,
+        steps: &mut Steps<'_>,
+    ) {
         let graph = self.plan.graph;
         let mut verdicts = Vec::new();
         // A range without an end is taken not to overflow (`facts::ranges`); where it does, what
         // follows from it has no range either.
         let mut overflowed: FxHashSet<TensorId> = FxHashSet::default();
         let mut watch = |one: &Seen| {
+            steps.step();
             let node = graph.node(one.node);
             let behind = node.arguments.iter().any(|id| overflowed.contains(id));
             for (output, array) in node.outputs().zip(one.outputs) {
@@ -405,7 +430,13 @@ impl Whole<'_> {
     }
 
     /// What is kept, and what lives when.
-    fn memory(&self, result: &mut Verification, saved: &Saved, inputs: timeline::Inputs<'_>) {
+    fn memory(
+        &self,
+        result: &mut Verification,
+        saved: &Saved,
+        inputs: timeline::Inputs<'_>,
+        steps: &mut Steps<'_>,
+    ) {
         let graph = self.plan.graph;
         if !graph.training {
             return;
@@ -424,7 +455,8 @@ impl Whole<'_> {
             ..self.plan
         };
         let ran = (plan, self.drawn, self.seed);
-        for (claim, agreed, outcome) in step((saved, inputs), ran, |id| self.place(id)) {
+        let watch = &mut || steps.step();
+        for (claim, agreed, outcome) in step((saved, inputs), ran, watch, |id| self.place(id)) {
             self.tally(result, claim, agreed, outcome);
         }
     }
@@ -438,138 +470,12 @@ impl Whole<'_> {
         }
     }
 
-    /// The first call through which values pass and gradients do not: `detach`, `no_grad`.
-    fn stops(&self) -> Option<NodeId> {
-        let graph = self.plan.graph;
-        let found = graph.nodes().find(|&(id, node)| {
-            let wants = |id: &TensorId| id.is_present() && graph.tensor(*id).requires_grad;
-            let mut outputs = node.outputs();
-            self.plan.runs(id)
-                && node.arguments.iter().any(wants)
-                && graph.ty(node.first_output).dtype.is_float()
-                && outputs.all(|id| !graph.tensor(id).requires_grad)
-        });
-        found.map(|(id, _)| id)
-    }
-
-    /// The gradient of the loss by all parameters and by a few of them, along random directions.
-    fn directions(&self, result: &mut Verification) {
-        let graph = self.plan.graph;
-        let trained: Vec<TensorId> = graph
-            .parameters
-            .iter()
-            .filter(|parameter| parameter.trainable && parameter.uses > 0)
-            .map(|parameter| parameter.tensor)
-            .collect();
-        if !graph.training || trained.is_empty() {
-            return;
-        }
-        let setting = Setting::exact(self.seed);
-        let pass = self.plan.forward(self.drawn, setting, &mut |_| {});
-        if let Some(stopped) = pass.drawn.first() {
-            return result.say(
-                "",
-                Claim::Gradient,
-                Outcome::Unchecked(self.stopped(stopped)),
-            );
-        }
-        if let Some(id) = self.stops() {
-            let why = format!(
-                "the gradient stops at `{}` by intent, and differences do not",
-                graph.node(id).op.name
-            );
-            return result.say("", Claim::Gradient, Outcome::Unchecked(why));
-        }
-        let mut random = fastrand::Rng::with_seed(self.seed);
-        let seeds = loss_seeds(graph, &pass, &mut random);
-        let returned = pass.backward(seeds.clone(), &mut |_, _| {});
-        // Each direction runs the model at least twice.
-        let elements: usize = self.drawn.values().map(|array| array.len()).sum();
-        let few = if elements > 5_000_000 { 1 } else { 4 };
-        let step = trained.len().div_ceil(few).max(1);
-        let mut groups: Vec<Vec<TensorId>> =
-            trained.iter().step_by(step).map(|&id| vec![id]).collect();
-        groups.push(trained);
-        for group in groups {
-            let outcome = self.along(&group, &seeds, &returned.gradients, &mut random);
-            let place = match group.as_slice() {
-                [one] => graph.tensor_name(*one),
-                _ => "all parameters".to_owned(),
-            };
-            result.say(&place, Claim::Gradient, outcome);
-        }
-    }
-
-    /// The derivative along one random direction in some parameters, against central differences.
-    fn along(
-        &self,
-        group: &[TensorId],
-        seeds: &[(TensorId, Array)],
-        gradients: &FxHashMap<TensorId, Array>,
-        random: &mut fastrand::Rng,
-    ) -> Outcome {
-        let mut directions: Vec<(TensorId, Array)> = Vec::new();
-        let mut claimed = 0.0;
-        for &id in group {
-            let Some(values) = self.drawn.get(&id) else {
-                continue;
-            };
-            let size = 1.0 / (values.len() as f64).sqrt().max(1.0);
-            let direction = values.mapv(|_| (random.f64() * 2.0 - 1.0) * size);
-            if let Some(gradient) = gradients.get(&id) {
-                claimed += (gradient * &direction).sum();
-            }
-            directions.push((id, direction));
-        }
-        let loss = |by: f64| -> f64 {
-            let mut moved = self.drawn.clone();
-            for (id, direction) in &directions {
-                if let Some(values) = moved.get(id) {
-                    let values = &**values + &(direction * by);
-                    moved.insert(*id, Rc::new(values));
-                }
-            }
-            let setting = Setting::exact(self.seed);
-            let pass = self.plan.forward(&moved, setting, &mut |_| {});
-            seeds.iter().fold(0.0, |sum, (id, seed)| {
-                sum + pass
-                    .output(*id)
-                    .map_or(0.0, |output| (&**output * seed).sum())
-            })
-        };
-        let differences = |step: f64| (loss(step) - loss(-step)) / (2.0 * step);
-        // Differences at smaller and smaller steps come to rest before rounding takes over. Where
-        // they do not, there is a kink or a cliff, and nothing can be said.
-        let mut last: Option<f64> = None;
-        let mut best: Option<(f64, f64)> = None;
-        for step in [1e-3, 1e-4, 1e-5, 1e-6, 1e-7] {
-            let found = differences(step);
-            let scale = claimed.abs().max(found.abs()).max(1e-6);
-            if (found - claimed).abs() <= 1e-5 * scale || (found.is_nan() && claimed.is_nan()) {
-                return Outcome::Confirmed;
-            }
-            if let Some(last) = last {
-                let change = (found - last).abs() / scale;
-                if best.is_none_or(|(least, _)| change < least) {
-                    best = Some((change, found));
-                }
-            }
-            last = Some(found);
-        }
-        match best {
-            Some((change, found)) if change < 1e-3 => {
-                let scale = claimed.abs().max(found.abs());
-                if (found - claimed).abs() <= 10.0 * change.max(1e-5) * scale + 1e-9 {
-                    return Outcome::Confirmed;
-                }
-                Outcome::Contradicted {
-                    claimed: format!("{claimed} along a direction"),
-                    found: format!("{found} by differences"),
-                }
-            }
-            _ => Outcome::Unchecked(
-                "differences of the loss do not come to rest as steps get smaller".to_owned(),
-            ),
+    /// How often the graph is walked, if all goes well: for the calls and for the ranges, and in
+    /// training both ways for what lives when and for the gradients, and twice for each direction.
+    fn passes(&self) -> usize {
+        match self.plan.graph.training {
+            true => 6 + 2 * self.groups().len(),
+            false => 2,
         }
     }
 }

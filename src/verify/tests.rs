@@ -250,9 +250,12 @@ fn agreed(claimed: &str, ran: &str) -> (usize, bool) {
         storages: others.storages(),
     };
     let drawn = sources(&other.graph, others.ranges(), 3);
-    let [kept, live] = step((facts.saved(), inputs), (plan, &drawn, 3), |_| {
-        String::new()
-    });
+    let [kept, live] = step(
+        (facts.saved(), inputs),
+        (plan, &drawn, 3),
+        &mut || {},
+        |_| String::new(),
+    );
     let both = [kept.2, live.2]
         .iter()
         .all(|outcome| *outcome == Outcome::Confirmed);

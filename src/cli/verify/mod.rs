@@ -226,8 +226,10 @@ fn is_textual(rows: &[Vec<String>], at: usize) -> bool {
 
 /// How much of a model was run.
 fn what_ran(verification: &Verification) -> String {
-    let mut text = format!("{} calls", group(verification.calls as u128));
-    if verification.distinct > 0 {
+    let plural = if verification.calls == 1 { "" } else { "s" };
+    let mut text = format!("{} call{plural}", group(verification.calls as u128));
+    // Where all differ there is nothing to say.
+    if (1..verification.calls).contains(&verification.distinct) {
         let distinct = group(verification.distinct as u128);
         text.push_str(&format!(", {distinct} of them different"));
     }

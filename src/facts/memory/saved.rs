@@ -14,6 +14,7 @@ use crate::facts::precision::NodeDtypes;
 use crate::facts::storage::Storages;
 use crate::graph::{Graph, LayerId, NodeId, TensorId, TensorKind};
 use crate::ops::Saved as Asked;
+use crate::ops::gradient::Kernels;
 use crate::tensor::Dtype;
 
 /// What a kept storage holds.
@@ -81,11 +82,23 @@ impl Saved {
         dtypes: &NodeDtypes,
         storages: &Storages,
     ) -> Saved {
+        Saved::by(Kernels::Device, graph, liveness, dtypes, storages)
+    }
+
+    /// The same by other kernels: formulas that are taken apart keep what their steps need.
+    pub fn by(
+        kernels: Kernels,
+        graph: &Graph,
+        liveness: &Liveness,
+        dtypes: &NodeDtypes,
+        storages: &Storages,
+    ) -> Saved {
         let mut saved = Saved::default();
         if !graph.training {
             return saved;
         }
         let mut walk = Walk {
+            kernels,
             graph,
             dtypes,
             storages,
@@ -163,6 +176,7 @@ fn repeat(kept: &mut Vec<Kept>, runs: &[u64]) {
 }
 
 struct Walk<'a> {
+    kernels: Kernels,
     graph: &'a Graph,
     dtypes: &'a NodeDtypes,
     storages: &'a Storages,
@@ -186,7 +200,7 @@ impl Walk<'_> {
         if !graph.is_known(node) || !self.has_gradient(id) {
             return;
         }
-        let mut asked = Asked::default();
+        let mut asked = Asked::by(self.kernels);
         let strides = |tensor| storages.strides(tensor);
         dtypes.with_call(graph, node, strides, |call| {
             (node.op.saved)(call, &mut asked);

@@ -306,3 +306,36 @@ checkpoint = ["twice"]
     assert_eq!(held(36 * 4 + 36 * 7, 2 * 24), [1, 1]);
     assert_eq!(held(36 * 7, 4 * 24), [0, 0]);
 }
+
+/// Guards recurrent layers: what they keep is held taken apart, and of one whose gradient stops
+/// early, which no module can be written for, nothing is contradicted.
+#[test]
+fn recurrent_layers_are_held_taken_apart() {
+    let text = |more: &str| {
+        format!(
+            "spec = 1\n[inputs]\nx = [8, 2, 3]\n[[layers]]\nname = \"y\"\nop = \"rnn\"\n\
+             hidden_size = 4\n{more}[[layers]]\nname = \"loss\"\nformula = \"mean(y)\"\n"
+        )
+    };
+    let held = |more: &str, kept: &str| {
+        let (spec, model) = lowered(&text(more));
+        let facts = Facts::new(&spec, &model);
+        let run = Run::of(&spec, &model, false);
+        let lines = [FIRST, kept, LAST].join("\n");
+        let (found, _) = verification(&spec, &facts, &run, None, &lines).unwrap();
+        tally(&found, Claim::Kept)
+    };
+    let bytes = {
+        let (spec, model) = lowered(&text(""));
+        let facts = Facts::new(&spec, &model);
+        assert_ne!(super::taken_apart(&facts), facts.saved().total());
+        super::taken_apart(&facts)
+    };
+    let apart = format!(r#"{{"claim": "kept", "bytes": {bytes}, "apart": true}}"#);
+    let fused = format!(r#"{{"claim": "kept", "bytes": {bytes}}}"#);
+    assert_eq!(held("", &apart).confirmed, 1);
+    assert_eq!(held("", &fused).contradicted.len(), 1);
+    let truncated = held("bptt = 2\n", &apart);
+    assert_eq!(truncated.unchecked.len(), 1);
+    assert!(truncated.contradicted.is_empty());
+}
