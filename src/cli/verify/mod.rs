@@ -217,9 +217,11 @@ fn experiment_text(experiment: &Experiment, layout: Layout) -> String {
 
 /// Whether a column is read from the left: the first one, and those without numbers.
 fn is_textual(rows: &[Vec<String>], at: usize) -> bool {
+    // `inf` and `NaN` are numbers, and so is `3 s`.
+    let digit = |first: char| first.is_ascii_digit();
     let is_number = |row: &Vec<String>| {
         let cell = row.get(at);
-        cell.is_some_and(|cell| cell.starts_with(|first: char| first.is_ascii_digit()))
+        cell.is_some_and(|cell| cell.parse::<f64>().is_ok() || cell.starts_with(digit))
     };
     at == 0 || !rows.iter().any(is_number)
 }
