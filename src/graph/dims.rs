@@ -117,7 +117,9 @@ impl Dims {
             }
         }
         let mut places: FxHashMap<NodeId, Vec<Place>> = FxHashMap::default();
-        for &place in self.follows.keys() {
+        let mut all: Vec<Place> = self.follows.keys().copied().collect();
+        all.sort_unstable();
+        for place in all {
             places.entry(place.0).or_default().push(place);
         }
         for (id, node) in graph.nodes() {

@@ -166,6 +166,9 @@ fn along_inputs(spec: &Spec, model: Model, limit: Size) -> (Model, Vec<Scaled>, 
     divided(spec, model, limit, dims.collect(), &resized)
 }
 
+/// Builds a model at other sizes of its dims; `None` where it does not come out.
+type Resized<'a> = dyn Fn(&Model, &[(SmolStr, i64)]) -> Option<Model> + 'a;
+
 /// The largest dim that brings something is divided by its smallest divisor, as long as the model
 /// comes out without a fault: what is left should be neither flat nor thin, for statistics over two
 /// elements say nothing.
@@ -174,7 +177,7 @@ fn divided(
     model: Model,
     limit: Size,
     dims: Vec<(SmolStr, i64)>,
-    resized: &dyn Fn(&Model, &[(SmolStr, i64)]) -> Option<Model>,
+    resized: &Resized,
 ) -> (Model, Vec<Scaled>, Size) {
     let mut size = Size::of(spec, &model);
     let without_type = unknown(spec, &model);
