@@ -4,7 +4,7 @@ use std::rc::Rc;
 
 use rustc_hash::FxHashMap;
 
-use super::model::{Steps, Whole, loss_seeds};
+use super::model::{Steps, Whole, counted, loss_seeds};
 use super::result::Verification;
 use super::{Claim, Outcome};
 use crate::graph::{NodeId, TensorId};
@@ -75,6 +75,7 @@ impl Whole<'_> {
         let mut random = fastrand::Rng::with_seed(self.seed);
         let seeds = loss_seeds(graph, &pass, &mut random);
         let returned = pass.backward(seeds.clone(), &mut |_, _| steps.step());
+        result.notes.push(counted("backward", returned.count));
         for group in groups {
             let outcome = self.along(&group, &seeds, &returned.gradients, &mut random, steps);
             let place = match group.as_slice() {

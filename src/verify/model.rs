@@ -21,10 +21,11 @@ use crate::facts::ranges::Ranges;
 use crate::facts::storage::Storages;
 use crate::facts::timeline;
 use crate::graph::{Graph, NodeId, TensorId};
-use crate::kernels::{self, Array, Setting};
+use crate::kernels::{self, Array, Count, Setting};
 use crate::lower::Model;
 use crate::ops::gradient::Kernels;
 use crate::ops::{AttributeValue, Call};
+use crate::quantity::group;
 use crate::spec::Spec;
 use crate::spec::run::LossScale;
 
@@ -277,6 +278,18 @@ pub(super) struct Whole<'a> {
     pub(super) seed: u64,
 }
 
+/// What the kernels did in a pass, as they counted it.
+pub(super) fn counted(pass: &str, count: Count) -> String {
+    format!(
+        "Counted {pass}: {} multiply-adds of products, {} other multiplications, {} additions, {} comparisons and functions of an element; {} bytes read and written by the steps of the kernels.",
+        group(count.products),
+        group(count.multiplications),
+        group(count.additions),
+        group(count.functions),
+        group(count.bytes),
+    )
+}
+
 /// What distinguishes calls.
 fn signature(call: &Call) -> String {
     use std::fmt::Write;
@@ -335,8 +348,10 @@ impl Whole<'_> {
                 }
             }
         };
-        self.plan
+        let pass = self
+            .plan
             .forward(self.drawn, Setting::exact(self.seed), &mut watch);
+        result.notes.push(counted("forward", pass.count));
         for (node, verdict) in verdicts {
             result.add(&self.place(node), verdict);
         }
