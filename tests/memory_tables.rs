@@ -3,42 +3,27 @@
 
 #![allow(clippy::unwrap_used)]
 
+mod common;
+
 use std::path::{Path, PathBuf};
 
-use plimsoll::diag::Sink;
-use plimsoll::engine::{Overlay, load, read};
+use plimsoll::engine::Overlay;
 use plimsoll::facts::Facts;
 use plimsoll::facts::memory::{KeptKind, MemoryKind};
 use plimsoll::facts::timeline::{Highest, run};
-use plimsoll::source::{SourceFile, Sources};
 
 fn data() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data")
 }
 
-/// Reads a spec with what is laid over it, and shows its facts to `f`.
+/// Shows the facts of a spec with what is laid over it to `f`.
 fn with_facts<T>(spec: &str, variant: &str, set: &[String], f: impl FnOnce(&Facts) -> T) -> T {
-    let path = data().join(format!("{spec}.model.toml"));
-    let text = std::fs::read_to_string(&path).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
-    let mut sources = Sources::default();
-    let file = sources.add(SourceFile::new(spec, text));
     let overlay = Overlay {
         variant: (!variant.is_empty()).then(|| variant.into()),
         assignments: set.to_vec(),
         ..Overlay::default()
     };
-    let loaded = load(file, &mut sources, &overlay, &mut |path| {
-        Err(format!("there is no file `{path}`"))
-    });
-    let mut sink = Sink::new();
-    let (spec, model) = read(loaded, &mut sink);
-    assert!(
-        !sink.has_errors(),
-        "{} {set:?}: {:?}",
-        path.display(),
-        sink.findings()
-    );
-    f(&Facts::new(&spec, &model))
+    common::with_facts(&data().join(format!("{spec}.model.toml")), &overlay, f)
 }
 
 /// The figure of that name, in the unit that the table names.

@@ -3,14 +3,14 @@
 
 #![allow(clippy::unwrap_used)]
 
+mod common;
+
 use std::path::{Path, PathBuf};
 
-use plimsoll::diag::Sink;
-use plimsoll::engine::{Overlay, load, read};
+use plimsoll::engine::Overlay;
 use plimsoll::facts::Facts;
 use plimsoll::facts::memory::MemoryKind;
 use plimsoll::facts::timeline::{Events, Inputs, Phase, run};
-use plimsoll::source::{SourceFile, Sources};
 
 fn data() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/parallel")
@@ -18,20 +18,11 @@ fn data() -> PathBuf {
 
 /// Shows the facts of the model under these settings to `f`.
 fn with_facts<T>(set: &[String], f: impl FnOnce(&Facts) -> T) -> T {
-    let text = std::fs::read_to_string(data().join("gpt.model.toml")).unwrap();
-    let mut sources = Sources::default();
-    let file = sources.add(SourceFile::new("gpt", text));
     let overlay = Overlay {
         assignments: set.to_vec(),
         ..Overlay::default()
     };
-    let loaded = load(file, &mut sources, &overlay, &mut |path| {
-        Err(format!("there is no file `{path}`"))
-    });
-    let mut sink = Sink::new();
-    let (spec, model) = read(loaded, &mut sink);
-    assert!(!sink.has_errors(), "{set:?}: {:?}", sink.findings());
-    f(&Facts::new(&spec, &model))
+    common::with_facts(&data().join("gpt.model.toml"), &overlay, f)
 }
 
 fn peak(set: &[&str]) -> u64 {

@@ -108,28 +108,19 @@ pub fn verify(
         return result;
     }
     let facts = Facts::new(spec, &model);
-    let mut policy = facts.policy().clone();
-    if policy.autocast.take().is_some() {
+    if facts.policy().autocast.is_some() {
         result.notes.push(
             "Values are those of the types in the graph; what is kept and what lives is counted with the copies that autocast makes.".to_owned(),
         );
     }
     let graph = &model.graph;
-    let dtypes = NodeDtypes::of(graph, &policy);
-    let storages = Storages::of(graph, &dtypes);
-    let plan = Plan {
-        graph,
-        liveness: facts.liveness(),
-        dtypes: &dtypes,
-        storages: &storages,
-    };
-    let ranges = Ranges::of(spec, &model, facts.values(), &dtypes);
-    let drawn = sources(graph, &ranges, seed);
+    let ready = Ready::new(&facts, spec, seed);
+    let plan = ready.plan(&facts);
     let whole = Whole {
         spec,
         model: &model,
         plan,
-        drawn: &drawn,
+        drawn: &ready.drawn,
         seed,
     };
     let steps = &mut Steps {
@@ -155,6 +146,41 @@ pub fn verify(
     result
 }
 
+/// What it takes to run a model in the types of its graph, without autocast.
+struct Ready {
+    dtypes: NodeDtypes,
+    storages: Storages,
+    ranges: Ranges,
+    drawn: Sources,
+}
+
+impl Ready {
+    fn new(facts: &Facts, spec: &Spec, seed: u64) -> Ready {
+        let (graph, model) = (facts.graph(), facts.model());
+        let mut policy = facts.policy().clone();
+        policy.autocast = None;
+        let dtypes = NodeDtypes::of(graph, &policy);
+        let storages = Storages::of(graph, &dtypes);
+        let ranges = Ranges::of(spec, model, facts.values(), &dtypes);
+        let drawn = sources(graph, &ranges, seed);
+        Ready {
+            dtypes,
+            storages,
+            ranges,
+            drawn,
+        }
+    }
+
+    fn plan<'a>(&'a self, facts: &'a Facts) -> Plan<'a> {
+        Plan {
+            graph: facts.graph(),
+            liveness: facts.liveness(),
+            dtypes: &self.dtypes,
+            storages: &self.storages,
+        }
+    }
+}
+
 /// What is claimed of values in the types in which they are stored: ranges and hazards; and how far
 /// other types than the spec's are from float64.
 fn in_types(
@@ -166,27 +192,17 @@ fn in_types(
     let (spec, seed) = (whole.spec, whole.seed);
     let model = retyped(whole.model, types);
     let facts = Facts::new(spec, &model);
-    let mut policy = facts.policy().clone();
-    policy.autocast = None;
-    let dtypes = NodeDtypes::of(&model.graph, &policy);
-    let storages = Storages::of(&model.graph, &dtypes);
-    let plan = Plan {
-        graph: &model.graph,
-        liveness: facts.liveness(),
-        dtypes: &dtypes,
-        storages: &storages,
-    };
-    let ranges = Ranges::of(spec, &model, facts.values(), &dtypes);
-    let drawn = sources(&model.graph, &ranges, seed);
+    let ready = Ready::new(&facts, spec, seed);
+    let (plan, ranges) = (ready.plan(&facts), &ready.ranges);
     let typed = Whole {
         model: &model,
         plan,
-        drawn: &drawn,
+        drawn: &ready.drawn,
         ..*whole
     };
     let setting = types.setting(seed);
-    typed.ranges(result, &ranges, setting, steps);
-    for (place, verdict) in hazards(spec, &model, plan, &ranges, findings, setting) {
+    typed.ranges(result, ranges, setting, steps);
+    for (place, verdict) in hazards(spec, &model, plan, ranges, findings, setting) {
         result.add(&place, verdict);
     }
     if types.is_given() {
@@ -208,19 +224,9 @@ fn in_types(
 /// The calls of a run whose indices lie outside of what they choose among.
 fn outside(spec: &Spec, model: &Model, seed: u64) -> Vec<NodeId> {
     let facts = Facts::new(spec, model);
-    let mut policy = facts.policy().clone();
-    policy.autocast = None;
-    let dtypes = NodeDtypes::of(&model.graph, &policy);
-    let storages = Storages::of(&model.graph, &dtypes);
-    let plan = Plan {
-        graph: &model.graph,
-        liveness: facts.liveness(),
-        dtypes: &dtypes,
-        storages: &storages,
-    };
-    let ranges = Ranges::of(spec, model, facts.values(), &dtypes);
-    let drawn = sources(&model.graph, &ranges, seed);
-    let pass = plan.forward(&drawn, Setting::exact(seed), &mut |_| {});
+    let ready = Ready::new(&facts, spec, seed);
+    let (plan, drawn) = (ready.plan(&facts), &ready.drawn);
+    let pass = plan.forward(drawn, Setting::exact(seed), &mut |_| {});
     let calls = pass.drawn.iter().filter(|stopped| stopped.outside);
     calls.map(|stopped| stopped.node).collect()
 }
