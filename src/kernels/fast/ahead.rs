@@ -11,8 +11,12 @@ pub const LANES: usize = 64;
 /// A row of numbers.
 pub type Row = [f32; LANES];
 
-/// How many rows ahead: 4 KiB, which takes a core longer to work through than memory to answer.
-const DISTANCE: usize = 16;
+/// Cache lines of a row: lines have 64 bytes.
+pub const LINES: usize = LANES / 16;
+
+/// How many rows ahead a row is asked for: 4 KiB, which takes a core longer to work through than
+/// memory to answer.
+pub const DISTANCE: usize = 16;
 
 /// Equally many rows for each stream, one stream behind the other, and the numbers that are left.
 #[inline(always)]
@@ -26,20 +30,15 @@ pub fn streams<const STREAMS: usize>(numbers: &[f32]) -> ([&[Row]; STREAMS], &[f
     )
 }
 
-/// Asks for the row of a stream that is needed soon after that one, or for its last one. Changes
-/// nothing but the time it takes.
+/// Asks for a line of a row. Changes nothing but the time it takes; a line at a time between other
+/// work, for a core has room for few requests at once.
 #[inline(always)]
-pub fn fetch(stream: &[Row], at: usize) {
+pub fn fetch(row: &Row, line: usize) {
     #[cfg(target_arch = "x86_64")]
-    if let Some(row) = stream.get((at + DISTANCE).min(stream.len().saturating_sub(1))) {
-        // Lines have 64 bytes.
-        for line in 0..LANES / 16 {
-            safe_arch::prefetch_t0(&row[16 * line]);
-        }
-    }
+    safe_arch::prefetch_t0(&row[16 * line]);
     // Elsewhere the processor's own foresight has to do: no safe function asks for a line.
     #[cfg(not(target_arch = "x86_64"))]
-    let _ = (stream, at);
+    let _ = (row, line);
 }
 
 #[cfg(test)]

@@ -77,32 +77,64 @@ impl WithSimd for Block<'_> {
 impl Block<'_> {
     #[inline(always)]
     fn sum<S: Simd, const VECTORS: usize>(self, simd: S) -> f64 {
-        let mut sums = [simd.splat_f32s(-0.0); VECTORS];
-        let mut lost = [simd.splat_f32s(0.0); VECTORS];
+        let mut lanes = Lanes {
+            simd,
+            sums: [simd.splat_f32s(-0.0); VECTORS],
+            lost: [simd.splat_f32s(0.0); VECTORS],
+        };
         let (streams, rest) = ahead::streams::<STREAMS>(self.0);
-        for at in 0..streams[0].len() {
+        let rows = streams[0].len();
+        let early = rows.saturating_sub(ahead::DISTANCE);
+        for at in 0..early {
             for stream in streams {
-                ahead::fetch(stream, at);
-                let (row, _) = S::as_simd_f32s(&stream[at]);
-                for vector in 0..VECTORS {
-                    let (sum, number) = (sums[vector], row[vector]);
-                    let next = simd.add_f32s(sum, number);
-                    let added = simd.sub_f32s(next, sum);
-                    let of_sum = simd.sub_f32s(sum, simd.sub_f32s(next, added));
-                    let of_number = simd.sub_f32s(number, added);
-                    lost[vector] = simd.add_f32s(lost[vector], simd.add_f32s(of_sum, of_number));
-                    sums[vector] = next;
-                }
+                lanes.add::<true>(stream, at);
+            }
+        }
+        for at in early..rows {
+            for stream in streams {
+                lanes.add::<false>(stream, at);
             }
         }
         // Copies are what is pointed at from here on, so that the loop keeps its own in registers.
-        let (sums, lost) = (sums, lost);
+        let (sums, lost) = (lanes.sums, lanes.lost);
         let (sums, lost) = (bytemuck::cast_slice(&sums), bytemuck::cast_slice(&lost));
         let total = together(sums, lost, rest);
         match total.is_finite() {
             true => total,
             // A number is infinite or NaN, or a lane ran over on the way, which float64 never does.
             false => joined(self.0.iter().map(|&number| f64::from(number))),
+        }
+    }
+}
+
+/// What lanes have added up, and what was lost on the way.
+struct Lanes<S: Simd, const VECTORS: usize> {
+    simd: S,
+    sums: [S::f32s; VECTORS],
+    lost: [S::f32s; VECTORS],
+}
+
+impl<S: Simd, const VECTORS: usize> Lanes<S, VECTORS> {
+    /// Adds a row of a stream to the lanes, and asks for one that is needed soon.
+    #[inline(always)]
+    fn add<const EARLY: bool>(&mut self, stream: &[ahead::Row], at: usize) {
+        let simd = self.simd;
+        let (row, _) = S::as_simd_f32s(&stream[at]);
+        for line in 0..ahead::LINES {
+            if EARLY {
+                ahead::fetch(&stream[at + ahead::DISTANCE], line);
+            }
+            // There are as many vectors as lines, or a multiple.
+            for vector in line * VECTORS / ahead::LINES..(line + 1) * VECTORS / ahead::LINES {
+                let (sum, number) = (self.sums[vector], row[vector]);
+                let next = simd.add_f32s(sum, number);
+                let added = simd.sub_f32s(next, sum);
+                let of_sum = simd.sub_f32s(sum, simd.sub_f32s(next, added));
+                let of_number = simd.sub_f32s(number, added);
+                let lost = simd.add_f32s(of_sum, of_number);
+                self.lost[vector] = simd.add_f32s(self.lost[vector], lost);
+                self.sums[vector] = next;
+            }
         }
     }
 }
