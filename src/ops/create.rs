@@ -6,7 +6,7 @@ use smallvec::smallvec;
 
 use super::definition::{BASE, Default, Infer, attribute, no_work, variadic};
 use super::layout::{Placement, Strides};
-use super::pointwise::{range, refuse};
+use super::pointwise::refuse;
 use super::shape::list;
 use super::{Attribute, AttributeKind, Call, Op, OpError, Outputs};
 use crate::tensor::{Dtype, Interval, Moments, Shape, TensorType};
@@ -306,8 +306,15 @@ pub static OPS: &[Op] = &[
         view: true,
         layout: grid_layout,
         work: no_work,
-        interval: |_, ranges| range(ranges, 0),
-        moments: super::definition::same_moments,
+        // One range stands for all outputs, each of which holds another operand's elements.
+        interval: |_, ranges| {
+            let ranges = ranges.iter().copied();
+            ranges.reduce(Interval::union).unwrap_or(Interval::ANYTHING)
+        },
+        moments: |_, moments| match moments {
+            [one] => *one,
+            _ => None,
+        },
         gradient_gain: |call, position, _| {
             let own = call.elements(position).max(1) as f64;
             Some(call.output_elements() as f64 / own)
@@ -567,6 +574,8 @@ mod tests {
             ("arange(start=3, end=0, step=-1)", &[], "[1, 3]"),
             ("linspace(start=3, end=-1)", &[], "[-1, 3]"),
             ("indices(dimensions=[2, 3])", &[], "[0, 2]"),
+            // Guards against the range of the first operand for all outputs.
+            ("meshgrid([2], [3])", &[(0.0, 1.0), (5.0, 6.0)], "[0, 6]"),
             ("randint(low=2, high=10, size=[3])", &[], "[2, 9]"),
             ("randperm(n=4)", &[], "[0, 3]"),
             ("empty(size=[2])", &[], "[-∞, ∞]?"),

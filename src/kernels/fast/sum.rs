@@ -120,21 +120,19 @@ impl<S: Simd, const VECTORS: usize> Lanes<S, VECTORS> {
     fn add<const EARLY: bool>(&mut self, stream: &[ahead::Row], at: usize) {
         let simd = self.simd;
         let (row, _) = S::as_simd_f32s(&stream[at]);
-        for line in 0..ahead::LINES {
-            if EARLY {
+        let lanes = self.sums.iter_mut().zip(&mut self.lost);
+        for (vector, (&number, (sum, lost))) in row.iter().zip(lanes).enumerate() {
+            // There are as many vectors as lines, or a multiple.
+            let line = vector * ahead::LINES / VECTORS;
+            if EARLY && line * VECTORS == vector * ahead::LINES {
                 ahead::fetch(&stream[at + ahead::DISTANCE], line);
             }
-            // There are as many vectors as lines, or a multiple.
-            for vector in line * VECTORS / ahead::LINES..(line + 1) * VECTORS / ahead::LINES {
-                let (sum, number) = (self.sums[vector], row[vector]);
-                let next = simd.add_f32s(sum, number);
-                let added = simd.sub_f32s(next, sum);
-                let of_sum = simd.sub_f32s(sum, simd.sub_f32s(next, added));
-                let of_number = simd.sub_f32s(number, added);
-                let lost = simd.add_f32s(of_sum, of_number);
-                self.lost[vector] = simd.add_f32s(self.lost[vector], lost);
-                self.sums[vector] = next;
-            }
+            let next = simd.add_f32s(*sum, number);
+            let added = simd.sub_f32s(next, *sum);
+            let of_sum = simd.sub_f32s(*sum, simd.sub_f32s(next, added));
+            let of_number = simd.sub_f32s(number, added);
+            *lost = simd.add_f32s(*lost, simd.add_f32s(of_sum, of_number));
+            *sum = next;
         }
     }
 }
