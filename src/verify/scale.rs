@@ -317,3 +317,59 @@ fn along_sizes(
         .collect();
     (best, scaled, size)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::facts::fixture::lowered;
+
+    /// As a program is traced: no size has a name, and the batch is as large as a head.
+    const TRACED: &str = r#"
+spec = 1
+[model]
+name = "traced"
+[inputs]
+x = [32, 10, 96]
+[[layers]]
+name = "q"
+op = "linear"
+in = "x"
+out_features = 96
+[[layers]]
+name = "heads"
+formula = "q.reshape(32, 10, 3, 32).transpose(1, 2)"
+[[layers]]
+name = "scores"
+formula = "(heads @ heads.transpose(-2, -1)).reshape(96, 10, 10)"
+[[layers]]
+name = "out"
+formula = "scores.reshape(32, 3, 10, 10) @ heads"
+"#;
+
+    /// Guards that numbers which follow from the batch go with it, the product of batch and heads
+    /// among them, and that what is only as large stays.
+    #[test]
+    fn a_batch_as_large_as_a_head_goes_alone() {
+        let (spec, model) = lowered(TRACED);
+        let limit = Size {
+            flops: 60_000,
+            elements: u128::MAX,
+        };
+        let (model, scaled, _) = along_inputs(&spec, model, limit);
+        let batch = Scaled {
+            dim: "batch".into(),
+            from: 32,
+            to: 2,
+        };
+        assert_eq!(scaled.first(), Some(&batch));
+        let shapes = model.graph.nodes().map(|(_, node)| {
+            let shape = &model.graph.ty(node.first_output).shape;
+            shape.sizes().to_vec()
+        });
+        let shapes: Vec<Vec<u64>> = shapes.collect();
+        let seq = shapes[0][1];
+        assert_eq!(shapes[1], [2, seq, 3, 32]);
+        assert!(shapes.contains(&vec![6, seq, seq]), "{shapes:?}");
+        assert_eq!(shapes.last(), Some(&vec![2, 3, seq, 32]));
+    }
+}
