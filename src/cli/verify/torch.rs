@@ -15,7 +15,7 @@ use crate::spec::run::ExperimentKind;
 use crate::verify::Verification;
 use crate::verify::experiment::Experiment;
 use crate::verify::experiment::batch_norm::Batch;
-use crate::verify::torch::{self, Plan, Replicas, Run};
+use crate::verify::torch::{self, Plan, Replicas, Run, Trial};
 
 /// More than an engine has to say.
 const MOST_BYTES: u64 = 16 << 20;
@@ -50,13 +50,17 @@ pub(super) fn verify(
     let export = |model: &Model| (target.export)(&read.spec, model, Options { depth: None }).text;
     let facts = Facts::new(&read.spec, &read.model);
     let plan = plan(read, asked)?;
-    let run = Run::of(&read.spec, &read.model, asked.cuda);
+    let mut run = Run::of(&read.spec, &read.model, asked.cuda);
+    if let Some(kind) = read.spec.run.verify.experiment.get() {
+        run.trial = Trial::of(kind, &read.model, asked.seed, asked.cuda)
+            .map_err(|why| Complaint::new(format!("the experiment cannot be run: {why}")))?;
+    }
     let request = torch::request(&read.spec, &facts, &run, plan.as_ref(), &export);
     let written = ask(asked.python, request, Duration::from_secs(asked.seconds))?;
     let held = torch::verification(&read.spec, &facts, &run, plan.as_ref(), &written);
     let (mut verification, experiment) = held.map_err(|why| complaint(asked.python, &why))?;
     let kind = read.spec.run.verify.experiment.get();
-    if let (Some(kind), None) = (kind, &experiment) {
+    if let (Some(kind), None, None) = (kind, &experiment, &run.trial) {
         verification.notes.push(match kind {
             ExperimentKind::BatchNorm => {
                 "The experiment deals a batch to processes: `--nproc 2` or more runs it.".to_owned()
