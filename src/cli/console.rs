@@ -133,6 +133,25 @@ const PAUSE: Duration = Duration::from_millis(100);
 impl Progress<'_> {
     /// So much is done of so much.
     pub fn at(&mut self, done: usize, total: usize) {
+        self.line(|what, spent| {
+            let share = done as f64 / total.max(1) as f64;
+            let filled = (share * 20.0) as usize;
+            let bar: String = (0..20)
+                .map(|at| if at < filled { '#' } else { '.' })
+                .collect();
+            // What is left takes as long as what is done, share by share.
+            let left = spent / share.max(1e-6) - spent;
+            format!("{what} [{bar}] {done} of {total}, {left:.0} s left")
+        });
+    }
+
+    /// Somebody else works, for so many seconds at most, and does not say how far it has come.
+    pub fn waits(&mut self, limit: u64) {
+        self.line(|what, spent| format!("{what}: {spent:.0} s of at most {limit} s"));
+    }
+
+    /// Writes a line of what is done and the seconds it has taken, if it is time for one.
+    fn line(&mut self, text: impl FnOnce(&str, f64) -> String) {
         let Some(err) = &mut self.err else { return };
         let now = Instant::now();
         let early = now - self.begun < PATIENCE;
@@ -140,19 +159,8 @@ impl Progress<'_> {
             return;
         }
         self.written = Some(now);
-        let share = done as f64 / total.max(1) as f64;
-        let filled = (share * 20.0) as usize;
-        let bar: String = (0..20)
-            .map(|at| if at < filled { '#' } else { '.' })
-            .collect();
-        // What is left takes as long as what is done, share by share.
         let spent = (now - self.begun).as_secs_f64();
-        let left = spent / share.max(1e-6) - spent;
-        let _ = write!(
-            err,
-            "\r\x1b[K{} [{bar}] {done} of {total}, {left:.0} s left",
-            self.what
-        );
+        let _ = write!(err, "\r\x1b[K{}", text(self.what, spent));
         let _ = err.flush();
     }
 }
@@ -242,7 +250,7 @@ mod tests {
     /// Guards that a bar is drawn once the work takes long, and rubbed out at its end.
     #[test]
     fn progress_is_shown_when_work_is_long() {
-        let drawn = |begun: Instant| {
+        let drawn = |begun: Instant, tell: fn(&mut Progress<'_>)| {
             let mut text = Vec::new();
             let mut progress = Progress {
                 err: Some(&mut text),
@@ -250,15 +258,20 @@ mod tests {
                 begun,
                 written: None,
             };
-            progress.at(1, 4);
+            tell(&mut progress);
             drop(progress);
             String::from_utf8(text).unwrap()
         };
-        assert_eq!(drawn(Instant::now()), "");
+        let bar: fn(&mut Progress<'_>) = |progress| progress.at(1, 4);
+        assert_eq!(drawn(Instant::now(), bar), "");
         let long_ago = Instant::now().checked_sub(Duration::from_secs(3)).unwrap();
         assert_eq!(
-            drawn(long_ago),
+            drawn(long_ago, bar),
             "\r\x1b[Kcheck [#####...............] 1 of 4, 9 s left\r\x1b[K"
+        );
+        assert_eq!(
+            drawn(long_ago, |progress| progress.waits(60)),
+            "\r\x1b[Kcheck: 3 s of at most 60 s\r\x1b[K"
         );
     }
 

@@ -66,6 +66,8 @@ pub enum Claim {
     Statistics,
     /// That joint statistics give what one batch gives.
     Synchronised,
+    /// What an experiment predicts, row by row.
+    Experiment,
 }
 
 impl Claim {
@@ -103,6 +105,7 @@ impl Claim {
             Claim::LearningRate => "learning rate",
             Claim::Statistics => "BatchNorm statistics",
             Claim::Synchronised => "synchronised BatchNorm",
+            Claim::Experiment => "experiment",
         }
     }
 
@@ -134,6 +137,7 @@ impl Claim {
             Claim::Synchronised => {
                 "gradients with statistics of all replicas, with those of one process"
             }
+            Claim::Experiment => "what an experiment predicts, with what PyTorch does",
         }
     }
 }

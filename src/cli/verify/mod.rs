@@ -118,7 +118,8 @@ impl Verify {
                 cuda: self.device == Device::Cuda,
                 seed: self.seed,
             };
-            let (verification, experiment) = torch::verify(&read, &asked)?;
+            let (verification, experiment) =
+                torch::verify(&read, &asked, &mut console.progress("PyTorch works"))?;
             return self.show(&verification, experiment.as_ref(), console);
         }
         if self.nproc.is_some() || self.device != Device::Cpu {

@@ -20,7 +20,7 @@ fn python(folder: &tempfile::TempDir, lines: &str) -> PathBuf {
 fn a_python_that_fails_is_told_of() {
     let folder = tempfile::tempdir().unwrap();
     let limit = Duration::from_secs(20);
-    let asked = |lines, limit| ask(&python(&folder, lines), "{}".to_owned(), limit);
+    let asked = |lines, limit| ask(&python(&folder, lines), "{}".to_owned(), limit, &mut || ());
     assert_eq!(asked("cat", limit), Ok("{}".to_owned()));
     let wrong = asked("echo no room >&2; exit 3", limit).unwrap_err();
     assert!(wrong.message.contains("3"), "{wrong}");
@@ -46,7 +46,24 @@ fn a_python_that_fails_is_told_of() {
     )
     .unwrap_err();
     assert!(started.elapsed() < Duration::from_secs(30));
-    let wrong = ask(&folder.path().join("none"), String::new(), limit).unwrap_err();
+    let wrong = ask(
+        &folder.path().join("none"),
+        String::new(),
+        limit,
+        &mut || (),
+    )
+    .unwrap_err();
     assert!(wrong.message.contains("cannot be started"), "{wrong}");
     assert!(wrong.help.is_some());
+}
+
+/// Guards that whoever waits hears of it while a Python works.
+#[test]
+fn waiting_is_told_of() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut times = 0;
+    let slow = python(&folder, "sleep 1");
+    let limit = Duration::from_secs(20);
+    ask(&slow, String::new(), limit, &mut || times += 1).unwrap();
+    assert!(times > 3, "{times}");
 }

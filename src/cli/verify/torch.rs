@@ -6,6 +6,7 @@ use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::mpsc::{Receiver, channel};
 use std::time::{Duration, Instant};
 
+use crate::cli::console::Progress;
 use crate::cli::specs::Read;
 use crate::cli::status::Complaint;
 use crate::export::{Options, TARGETS};
@@ -15,7 +16,7 @@ use crate::spec::run::ExperimentKind;
 use crate::verify::Verification;
 use crate::verify::experiment::Experiment;
 use crate::verify::experiment::batch_norm::Batch;
-use crate::verify::torch::{self, Plan, Replicas, Run};
+use crate::verify::torch::{self, Plan, Replicas, Run, Trial};
 
 /// More than an engine has to say.
 const MOST_BYTES: u64 = 16 << 20;
@@ -44,19 +45,31 @@ pub(super) struct Asked<'a> {
 pub(super) fn verify(
     read: &Read,
     asked: &Asked<'_>,
+    progress: &mut Progress<'_>,
 ) -> Result<(Verification, Option<Experiment>), Complaint> {
     let target = TARGETS.iter().find(|target| target.name == "torch");
     let target = target.ok_or_else(|| Complaint::new("no PyTorch module can be written"))?;
     let export = |model: &Model| (target.export)(&read.spec, model, Options { depth: None }).text;
     let facts = Facts::new(&read.spec, &read.model);
     let plan = plan(read, asked)?;
-    let run = Run::of(&read.spec, &read.model, asked.cuda);
+    let mut run = Run::of(&read.spec, &read.model, asked.cuda);
+    if let Some(kind) = read.spec.run.verify.experiment.get() {
+        run.trial = Trial::of(kind, &read.model, asked.seed, asked.cuda)
+            .map_err(|why| Complaint::new(format!("the experiment cannot be run: {why}")))?;
+    }
     let request = torch::request(&read.spec, &facts, &run, plan.as_ref(), &export);
-    let written = ask(asked.python, request, Duration::from_secs(asked.seconds))?;
+    let written = ask(
+        asked.python,
+        request,
+        Duration::from_secs(asked.seconds),
+        &mut || {
+            progress.waits(asked.seconds);
+        },
+    )?;
     let held = torch::verification(&read.spec, &facts, &run, plan.as_ref(), &written);
     let (mut verification, experiment) = held.map_err(|why| complaint(asked.python, &why))?;
     let kind = read.spec.run.verify.experiment.get();
-    if let (Some(kind), None) = (kind, &experiment) {
+    if let (Some(kind), None, None) = (kind, &experiment, &run.trial) {
         verification.notes.push(match kind {
             ExperimentKind::BatchNorm => {
                 "The experiment deals a batch to processes: `--nproc 2` or more runs it.".to_owned()
@@ -145,8 +158,13 @@ fn stop(child: &mut Child) {
     let _ = child.wait();
 }
 
-/// Hands the engine a request; what it writes.
-pub(super) fn ask(python: &Path, request: String, limit: Duration) -> Result<String, Complaint> {
+/// Hands the engine a request; what it writes. `waits` hears, again and again, that it still works.
+pub(super) fn ask(
+    python: &Path,
+    request: String,
+    limit: Duration,
+    waits: &mut dyn FnMut(),
+) -> Result<String, Complaint> {
     let mut child = Command::new(python)
         .args(["-c", torch::ENGINE])
         .stdin(Stdio::piped())
@@ -163,7 +181,10 @@ pub(super) fn ask(python: &Path, request: String, limit: Duration) -> Result<Str
     let status = loop {
         match child.try_wait() {
             Ok(Some(status)) => break status,
-            Ok(None) if started.elapsed() < limit => std::thread::sleep(PAUSE),
+            Ok(None) if started.elapsed() < limit => {
+                waits();
+                std::thread::sleep(PAUSE);
+            }
             Ok(None) => {
                 stop(&mut child);
                 let why = format!("it took more than {} s; see `--timeout`", limit.as_secs());

@@ -5,7 +5,10 @@ use super::{Experiment, Picture, short};
 use crate::kernels::round;
 use crate::tensor::Dtype;
 
-const PLACES: [&str; 4] = ["√(v + ε)", "√v + ε", "max(√v, ε)", "no ε"];
+/// Where an ε stands.
+const PLACES: [&str; 4] = [INSIDE, "√v + ε", "max(√v, ε)", NONE];
+const INSIDE: &str = "√(v + ε)";
+const NONE: &str = "no ε";
 const EPSILONS: [f64; 3] = [1e-5, 1e-8, 1e-12];
 
 /// The factor `1 / (…)`, and its derivative by the variance, each step rounded.
@@ -13,7 +16,7 @@ fn factor(dtype: Dtype, place: &str, eps: f64, v: f64) -> (f64, f64) {
     let r = |x: f64| round(dtype, x);
     let eps = r(eps);
     let (divisor, slope) = match place {
-        "√(v + ε)" => {
+        INSIDE => {
             let root = r(r(v + eps).sqrt());
             (root, r(0.5 / root))
         }
@@ -38,7 +41,88 @@ fn factor(dtype: Dtype, place: &str, eps: f64, v: f64) -> (f64, f64) {
     (factor, r(r(-factor * factor) * slope))
 }
 
+/// A type, where an ε stands in it, and how large it is.
+pub struct Case {
+    /// The type of every step.
+    pub dtype: Dtype,
+    /// The divisor, as it is written: one of [`PLACES`].
+    pub place: &'static str,
+    /// The ε, as it is written.
+    pub eps: f64,
+    /// Variances: 0, and the powers of two from the least positive number of the type up to 1.
+    pub candidates: Vec<f64>,
+}
+
+impl Case {
+    /// All that are asked of.
+    pub fn all() -> Vec<Case> {
+        let mut cases = Vec::new();
+        for dtype in [Dtype::Float16, Dtype::Bfloat16, Dtype::Float32] {
+            let Some(format) = dtype.float_format() else {
+                continue;
+            };
+            let powers = std::iter::successors(Some(format.min_subnormal), |v| Some(2.0 * v));
+            let powers = powers.take_while(|v| *v < 1.0);
+            let candidates: Vec<f64> = std::iter::once(0.0).chain(powers).collect();
+            for place in PLACES {
+                for eps in EPSILONS {
+                    if place != NONE || eps == EPSILONS[0] {
+                        cases.push(Case {
+                            dtype,
+                            place,
+                            eps,
+                            candidates: candidates.clone(),
+                        });
+                    }
+                }
+            }
+        }
+        cases
+    }
+
+    /// Down to which variance the output and the gradient hold, by steps that are rounded.
+    pub fn predicted(&self) -> [f64; 2] {
+        let values = self.candidates.iter();
+        let values = values.map(|&v| factor(self.dtype, self.place, self.eps, v));
+        let (factors, slopes): (Vec<f64>, Vec<f64>) = values.unzip();
+        [factors, slopes]
+            .map(|values| self.least(&values.iter().map(|x| x.is_finite()).collect::<Vec<_>>()))
+    }
+
+    /// The least variance from which on all values are finite; infinite where the largest one's is
+    /// not.
+    pub fn least(&self, finite: &[bool]) -> f64 {
+        let both = self.candidates.iter().zip(finite).rev();
+        let held = both.take_while(|(_, finite)| **finite);
+        held.last().map_or(f64::INFINITY, |(v, _)| *v)
+    }
+
+    /// What it is called.
+    pub fn text(&self) -> String {
+        match self.place {
+            NONE => format!("{}, {NONE}", self.dtype),
+            place => format!("{}, {place}, ε = {}", self.dtype, short(self.eps)),
+        }
+    }
+}
+
+/// A variance, as a table shows it.
+pub fn cell(v: f64) -> String {
+    match v {
+        0.0 => "0 itself".to_owned(),
+        v if v.is_infinite() => "never".to_owned(),
+        v => short(v),
+    }
+}
+
 pub(super) fn run() -> Experiment {
+    let cases = Case::all();
+    let held: Vec<[f64; 2]> = cases.iter().map(Case::predicted).collect();
+    concluded(&cases, &held)
+}
+
+/// What the variances show down to which outputs and gradients hold, case by case.
+pub fn concluded(cases: &[Case], held: &[[f64; 2]]) -> Experiment {
     let mut experiment = Experiment::new(
         "Down to which variance does a normalisation hold?",
         &[
@@ -50,63 +134,28 @@ pub(super) fn run() -> Experiment {
             "gradient holds to",
         ],
     );
-    let mut values = Vec::new();
     let mut inside_holds = true;
-    for dtype in [Dtype::Float16, Dtype::Bfloat16, Dtype::Float32] {
-        let Some(format) = dtype.float_format() else {
-            continue;
-        };
-        for place in PLACES {
-            for eps in EPSILONS {
-                if place == "no ε" && eps != EPSILONS[0] {
-                    continue;
-                }
-                // The powers of two from the least positive number up, and 0 itself.
-                let mut least = [f64::INFINITY; 2];
-                let mut candidates = vec![0.0];
-                let mut v = format.min_subnormal;
-                while v < 1.0 {
-                    candidates.push(v);
-                    v *= 2.0;
-                }
-                for &v in candidates.iter().rev() {
-                    let (factor, slope) = factor(dtype, place, eps, v);
-                    for (slot, value) in least.iter_mut().zip([factor, slope]) {
-                        let unbroken = *slot == f64::INFINITY
-                            || *slot <= 2.0 * v.max(format.min_subnormal) * 1.01;
-                        if value.is_finite() && unbroken {
-                            *slot = v;
-                        }
-                    }
-                }
-                let guarded = round(dtype, eps) > 0.0;
-                if place == "√(v + ε)" && guarded {
-                    inside_holds &= least[0] == 0.0;
-                }
-                values.push(least[1].max(format.min_subnormal));
-                let cell = |v: f64| match v {
-                    0.0 => "0 itself".to_owned(),
-                    v if v.is_infinite() => "never".to_owned(),
-                    v => short(v),
-                };
-                experiment.rows.push(vec![
-                    dtype.to_string(),
-                    place.to_owned(),
-                    if place == "no ε" {
-                        "-".to_owned()
-                    } else {
-                        short(eps)
-                    },
-                    if place == "no ε" {
-                        "-".to_owned()
-                    } else {
-                        short(round(dtype, eps))
-                    },
-                    cell(least[0]),
-                    cell(least[1]),
-                ]);
-            }
+    let mut values = Vec::new();
+    for (case, &[output, gradient]) in cases.iter().zip(held) {
+        let stored = round(case.dtype, case.eps);
+        if case.place == INSIDE && stored > 0.0 {
+            inside_holds &= output == 0.0;
         }
+        // A logarithmic scale has no 0.
+        let least = case.candidates.get(1).copied().unwrap_or(0.0);
+        values.push(gradient.max(least));
+        let shown = |eps: f64| match case.place {
+            NONE => "-".to_owned(),
+            _ => short(eps),
+        };
+        experiment.rows.push(vec![
+            case.dtype.to_string(),
+            case.place.to_owned(),
+            shown(case.eps),
+            shown(stored),
+            cell(output),
+            cell(gradient),
+        ]);
     }
     experiment.expect(
         inside_holds,

@@ -5,11 +5,11 @@
 
 mod backpropagation;
 pub mod batch_norm;
-mod epsilon;
+pub mod epsilon;
 mod mask;
-mod order;
+pub mod order;
 mod precision;
-mod summation;
+pub mod summation;
 
 use serde::Serialize;
 

@@ -2,6 +2,7 @@
 //! the results differ.
 
 use ndarray::Array2;
+use serde::Serialize;
 
 use super::{Clock, Experiment, Picture, short};
 use crate::kernels::fast::product::product;
@@ -12,14 +13,19 @@ use crate::quantity::group;
 const MOST_ORDERS: usize = 200;
 const MOST_WORK: u128 = 4_000_000_000;
 
-/// How a product of several factors is computed.
-enum Tree {
+/// How a product of several factors is computed: in JSON the number of a factor, or a pair.
+#[derive(Serialize)]
+#[serde(untagged)]
+pub enum Tree {
+    /// A factor, by its place.
     Factor(usize),
+    /// What is left of `@`, and what is right of it.
     Product(Box<Tree>, Box<Tree>),
 }
 
 impl Tree {
-    fn text(&self) -> String {
+    /// The product as a formula.
+    pub fn text(&self) -> String {
         match self {
             Tree::Factor(at) => char::from(b'A' + (*at % 26) as u8).to_string(),
             Tree::Product(left, right) => {
@@ -33,7 +39,7 @@ impl Tree {
     }
 
     /// The sizes of the result, and the multiplications by the formula.
-    fn predicted(&self, sizes: &[usize]) -> ((usize, usize), u128) {
+    pub fn predicted(&self, sizes: &[usize]) -> ((usize, usize), u128) {
         match self {
             Tree::Factor(at) => ((sizes[*at], sizes[at + 1]), 0),
             Tree::Product(left, right) => {
@@ -115,22 +121,76 @@ fn orders(factors: usize) -> u128 {
     })
 }
 
-pub(super) fn run(model: &Model, seed: u64, clock: &Clock<'_>) -> Result<Experiment, String> {
-    let graph = &model.graph;
-    let shapes: Vec<Vec<u64>> = graph
-        .parameters
-        .iter()
-        .map(|parameter| graph.ty(parameter.tensor).shape.sizes().to_vec())
-        .collect();
-    let fits = shapes.len() >= 3
-        && shapes.iter().all(|shape| shape.len() == 2)
-        && shapes.windows(2).all(|pair| pair[0][1] == pair[1][0]);
-    if !fits {
-        return Err("the parameters of the model must be the factors of one product".to_owned());
+/// The orders of a product that are run.
+pub struct Orders {
+    /// The rows of the first factor, and the columns of each.
+    pub sizes: Vec<usize>,
+    /// All orders, or the best one and both ends.
+    pub trees: Vec<Tree>,
+    /// How many orders there are.
+    all: u128,
+}
+
+impl Orders {
+    /// The orders of the product of a model's parameters.
+    ///
+    /// # Errors
+    /// Where these are not the factors of one product.
+    pub fn of(model: &Model) -> Result<Orders, String> {
+        let graph = &model.graph;
+        let shapes: Vec<Vec<u64>> = graph
+            .parameters
+            .iter()
+            .map(|parameter| graph.ty(parameter.tensor).shape.sizes().to_vec())
+            .collect();
+        let fits = shapes.len() >= 3
+            && shapes.iter().all(|shape| shape.len() == 2)
+            && shapes.windows(2).all(|pair| pair[0][1] == pair[1][0]);
+        if !fits {
+            return Err(
+                "the parameters of the model must be the factors of one product".to_owned(),
+            );
+        }
+        let mut sizes: Vec<usize> = shapes.iter().map(|shape| shape[0] as usize).collect();
+        sizes.push(shapes[shapes.len() - 1][1] as usize);
+        let count = sizes.len() - 1;
+        let left = (1..count).fold(Tree::Factor(0), |tree, at| {
+            Tree::Product(Box::new(tree), Box::new(Tree::Factor(at)))
+        });
+        let right = (0..count - 1)
+            .rev()
+            .fold(Tree::Factor(count - 1), |tree, at| {
+                Tree::Product(Box::new(Tree::Factor(at)), Box::new(tree))
+            });
+        let best = Tree::best(&sizes);
+        let all = orders(count);
+        let few = all <= MOST_ORDERS as u128
+            && all * left.predicted(&sizes).1.max(right.predicted(&sizes).1) <= MOST_WORK;
+        let trees: Vec<Tree> = match few {
+            true => Tree::all(0, count - 1),
+            false => vec![best, left, right],
+        };
+        Ok(Orders { sizes, trees, all })
     }
-    let mut sizes: Vec<usize> = shapes.iter().map(|shape| shape[0] as usize).collect();
-    sizes.push(shapes[shapes.len() - 1][1] as usize);
-    let count = sizes.len() - 1;
+}
+
+/// What an order came to.
+pub struct Ran {
+    /// The order.
+    pub text: String,
+    /// Multiplications, by the formula and by counting.
+    pub predicted: u128,
+    /// Those that were counted.
+    pub counted: u128,
+    /// How long it took, in seconds.
+    pub seconds: f64,
+    /// The greatest error, as a share of the greatest element.
+    pub error: f64,
+}
+
+pub(super) fn run(model: &Model, seed: u64, clock: &Clock<'_>) -> Result<Experiment, String> {
+    let orders = Orders::of(model)?;
+    let sizes = &orders.sizes;
     let mut random = fastrand::Rng::with_seed(seed);
     let factors: Vec<Array2<f32>> = sizes
         .windows(2)
@@ -139,27 +199,35 @@ pub(super) fn run(model: &Model, seed: u64, clock: &Clock<'_>) -> Result<Experim
             Array2::from_shape_simple_fn((pair[0], pair[1]), || (random.f32() * 2.0 - 1.0) * scale)
         })
         .collect();
-    let left = (1..count).fold(Tree::Factor(0), |tree, at| {
-        Tree::Product(Box::new(tree), Box::new(Tree::Factor(at)))
-    });
-    let right = (0..count - 1)
-        .rev()
-        .fold(Tree::Factor(count - 1), |tree, at| {
-            Tree::Product(Box::new(Tree::Factor(at)), Box::new(tree))
-        });
-    let best = Tree::best(&sizes);
-    let all = orders(count);
-    let few = all <= MOST_ORDERS as u128
-        && all * left.predicted(&sizes).1.max(right.predicted(&sizes).1) <= MOST_WORK;
-    let trees: Vec<Tree> = match few {
-        true => Tree::all(0, count - 1),
-        false => vec![best, left, right],
-    };
     let mut reference = factors[0].mapv(f64::from);
     for factor in &factors[1..] {
         reference = product(reference.view(), factor.mapv(f64::from).view());
     }
     let scale = reference.iter().fold(0.0f64, |most, x| most.max(x.abs()));
+    let mut measured = Vec::new();
+    for tree in &orders.trees {
+        let mut counted = 0;
+        let begun = clock();
+        let product = tree.run(&factors, &mut counted);
+        let seconds = clock() - begun;
+        let error = product
+            .iter()
+            .zip(&reference)
+            .fold(0.0f64, |most, (&x, y)| most.max((f64::from(x) - y).abs()))
+            / scale;
+        measured.push(Ran {
+            text: tree.text(),
+            predicted: tree.predicted(sizes).1,
+            counted,
+            seconds,
+            error,
+        });
+    }
+    Ok(concluded(&orders, measured))
+}
+
+/// What the orders that were run show.
+pub fn concluded(orders: &Orders, mut measured: Vec<Ran>) -> Experiment {
     let mut experiment = Experiment::new(
         "In which order to multiply?",
         &[
@@ -170,46 +238,33 @@ pub(super) fn run(model: &Model, seed: u64, clock: &Clock<'_>) -> Result<Experim
             "error in float32",
         ],
     );
-    let mut measured = Vec::new();
-    for tree in &trees {
-        let (_, predicted) = tree.predicted(&sizes);
-        let mut counted = 0;
-        let begun = clock();
-        let product = tree.run(&factors, &mut counted);
-        let seconds = clock() - begun;
-        let error = product
-            .iter()
-            .zip(&reference)
-            .fold(0.0f64, |most, (&x, y)| most.max((f64::from(x) - y).abs()))
-            / scale;
-        measured.push((predicted, counted, seconds, error, tree.text()));
-    }
-    measured.sort_by_key(|row| row.0);
-    for (predicted, counted, seconds, error, text) in &measured {
+    measured.sort_by_key(|row| row.predicted);
+    for row in &measured {
         experiment.rows.push(vec![
-            text.clone(),
-            group(*predicted),
-            group(*counted),
-            short(seconds * 1e3),
-            short(*error),
+            row.text.clone(),
+            group(row.predicted),
+            group(row.counted),
+            short(row.seconds * 1e3),
+            short(row.error),
         ]);
     }
     experiment.picture = Some(Picture {
         title: "multiplications".to_owned(),
-        values: measured.iter().map(|row| row.0 as f64).collect(),
+        values: measured.iter().map(|row| row.predicted as f64).collect(),
     });
-    let same = measured.iter().all(|row| row.0 == row.1);
+    let same = measured.iter().all(|row| row.predicted == row.counted);
     experiment.expect(
         same,
         "what is counted is what was predicted, in every order",
     );
     let (first, last) = (&measured[0], &measured[measured.len() - 1]);
     experiment.conclusions.push(format!(
-        "of {all} orders, `{}` takes the fewest multiplications: {} times fewer than the last line",
-        first.4,
-        short(last.0 as f64 / first.0.max(1) as f64)
+        "of {} orders, `{}` takes the fewest multiplications: {} times fewer than the last line",
+        orders.all,
+        first.text,
+        short(last.predicted as f64 / first.predicted.max(1) as f64)
     ));
-    let worst = measured.iter().map(|row| row.3).fold(0.0, f64::max);
+    let worst = measured.iter().map(|row| row.error).fold(0.0, f64::max);
     experiment.expect(
         worst < 1e-4,
         format!(
@@ -217,5 +272,5 @@ pub(super) fn run(model: &Model, seed: u64, clock: &Clock<'_>) -> Result<Experim
             short(worst)
         ),
     );
-    Ok(experiment)
+    experiment
 }

@@ -89,17 +89,23 @@ fn bound(method: &str, u: f64, n: f64) -> f64 {
 }
 
 /// What a way to sum came to.
-struct Measured {
-    dtype: Dtype,
-    name: &'static str,
+pub struct Measured {
+    /// The type of the numbers.
+    pub dtype: Dtype,
+    /// The way.
+    pub name: &'static str,
     /// The mean, and its relative error and what bounds it.
-    mean: f64,
-    error: f64,
-    bound: f64,
-    seconds: f64,
+    pub mean: f64,
+    /// The relative error; infinite where the sum overflows.
+    pub error: f64,
+    /// What bounds it; infinite where nothing is promised.
+    pub bound: f64,
+    /// How long it took.
+    pub seconds: f64,
 }
 
 impl Measured {
+    /// A row of the table; with the bytes that were read, how fast.
     fn row(&self, read: Option<f64>) -> Vec<String> {
         let finite = |number: f64, otherwise: &str| match number.is_finite() {
             true => short(number),
@@ -118,7 +124,7 @@ impl Measured {
 
     /// Whether the error keeps to its bound; one above 1 says nothing, and what overflows has left it
     /// behind.
-    fn within(&self) -> bool {
+    pub fn within(&self) -> bool {
         !self.mean.is_finite() || self.bound >= 1.0 || self.error <= self.bound * 1.01
     }
 }
@@ -136,14 +142,30 @@ fn shortest<T>(repeats: usize, clock: &Clock<'_>, run: impl Fn() -> T) -> (f64, 
     })
 }
 
-pub(super) fn run(model: &Model, seed: u64, clock: &Clock<'_>) -> Result<Experiment, String> {
+/// The numbers that are summed: as many as the model's input has, between 0 and 1.
+///
+/// # Errors
+/// Where the model has no input.
+pub fn drawn(model: &Model, seed: u64) -> Result<Vec<f64>, String> {
     let graph = &model.graph;
     let Some(&(_, input)) = graph.inputs.first() else {
         return Err("the model has no input to sum".to_owned());
     };
     let count = graph.ty(input).shape.elements().min(10_000_000) as usize;
     let mut random = fastrand::Rng::with_seed(seed);
-    let drawn: Vec<f64> = (0..count).map(|_| random.f64()).collect();
+    Ok((0..count).map(|_| random.f64()).collect())
+}
+
+/// The numbers as a type holds them, and their sum: few bits between 0 and 1, of which float64 adds a
+/// million all but exactly.
+pub fn held(dtype: Dtype, drawn: &[f64]) -> (Vec<f64>, f64) {
+    let numbers: Vec<f64> = drawn.iter().map(|&x| round(dtype, x)).collect();
+    let exact = neumaier(Dtype::Float64, &numbers);
+    (numbers, exact)
+}
+
+/// The table; with the bytes that a way read, if how fast it read them is worth telling.
+pub fn tabled<'m>(rows: impl IntoIterator<Item = (&'m Measured, Option<f64>)>) -> Experiment {
     let mut experiment = Experiment::new(
         "How far off is the mean of many numbers?",
         &[
@@ -156,6 +178,24 @@ pub(super) fn run(model: &Model, seed: u64, clock: &Clock<'_>) -> Result<Experim
             "GB/s",
         ],
     );
+    let mut values = Vec::new();
+    for (way, read) in rows {
+        experiment.rows.push(way.row(read));
+        values.push(match way.error.is_finite() {
+            true => way.error,
+            false => 1.0,
+        });
+    }
+    experiment.picture = Some(Picture {
+        title: "relative error".to_owned(),
+        values,
+    });
+    experiment
+}
+
+pub(super) fn run(model: &Model, seed: u64, clock: &Clock<'_>) -> Result<Experiment, String> {
+    let drawn = drawn(model, seed)?;
+    let count = drawn.len();
     let mut measured = Vec::new();
     let measure = |dtype, name, sum: f64, exact: f64, bound, seconds| Measured {
         dtype,
@@ -169,9 +209,7 @@ pub(super) fn run(model: &Model, seed: u64, clock: &Clock<'_>) -> Result<Experim
         let Some(format) = dtype.float_format() else {
             continue;
         };
-        let numbers: Vec<f64> = drawn.iter().map(|&x| round(dtype, x)).collect();
-        // Numbers between 0 and 1 of few bits: float64 adds a million of them all but exactly.
-        let exact = neumaier(Dtype::Float64, &numbers);
+        let (numbers, exact) = held(dtype, &drawn);
         for (name, method) in METHODS {
             let (seconds, sum) = shortest(1, clock, || method(dtype, &numbers));
             let bound = bound(name, format.unit_roundoff(), count as f64);
@@ -190,8 +228,8 @@ pub(super) fn run(model: &Model, seed: u64, clock: &Clock<'_>) -> Result<Experim
         .iter()
         .map(|(_, way)| shortest(9, clock, || way(&numbers)).0)
         .fold(f64::INFINITY, f64::min);
-    experiment.rows = measured.iter().map(|way| way.row(None)).collect();
-    experiment.rows.push(parallel.row(Some(bytes)));
+    let ways = measured.iter().map(|way| (way, None));
+    let mut experiment = tabled(ways.chain([(&parallel, Some(bytes))]));
     experiment.expect(
         measured.iter().chain([&parallel]).all(Measured::within),
         "no error exceeds its bound, where the bound says anything",
@@ -215,16 +253,5 @@ pub(super) fn run(model: &Model, seed: u64, clock: &Clock<'_>) -> Result<Experim
         100.0 * reading / seconds,
         short(bytes / reading / 1e9),
     ));
-    experiment.picture = Some(Picture {
-        title: "relative error".to_owned(),
-        values: measured
-            .iter()
-            .chain([&parallel])
-            .map(|way| match way.error.is_finite() {
-                true => way.error,
-                false => 1.0,
-            })
-            .collect(),
-    });
     Ok(experiment)
 }

@@ -1,7 +1,7 @@
 """Measures an exported module with PyTorch: one JSON request on stdin, a JSON line per answer.
 
 A request is {"version", "source", "attention", "recomputed", "autocast", "cast", "training",
-"optimizer", "step", "team"}. Answers are
+"optimizer", "step", "team", "experiment"}. Answers are
 {"version", "torch"} first, then {"claim", ...} with what was found or {"claim", "unchecked": why},
 and {"done": true} last: without it the run was cut short. No weights are made: shapes run on the
 meta device, and what autograd keeps is read from fake tensors of a CUDA device. A "step" is run
@@ -500,6 +500,14 @@ def team(request):
             answer(claim="team", unchecked=f"the processes ended before they were done: {reason}")
 
 
+def experiment(asked):
+    """An experiment that needs no model, case by case."""
+    space = {"__name__": "experiments"}
+    exec(compile(asked["program"], "experiments.py", "exec"), space)
+    for found in space["run"](asked["name"], asked["asked"], asked["device"]):
+        answer(claim="experiment", trial=found)
+
+
 def main():
     request = json.load(sys.stdin)
     if request["version"] != VERSION:
@@ -531,6 +539,11 @@ def main():
             answer(claim="step", unchecked=why(error))
     if request["team"]:
         team(request["team"])
+    if request["experiment"]:
+        try:
+            experiment(request["experiment"])
+        except Exception as error:
+            answer(claim="experiment", unchecked=why(error))
     answer(done=True)
 
 

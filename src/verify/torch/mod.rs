@@ -7,11 +7,13 @@ mod step;
 mod team;
 #[cfg(test)]
 mod tests;
+mod trial;
 
 use serde::{Deserialize, Serialize};
 
 pub use step::Run;
 pub use team::{Plan, Replicas};
+pub use trial::Trial;
 
 use super::experiment::{Experiment, short};
 use super::{Claim, Outcome, Verification};
@@ -58,6 +60,8 @@ struct Request<'a> {
     step: Option<step::AskedStep>,
     /// Several processes that share a batch.
     team: Option<team::Team<'a>>,
+    /// An experiment that needs no model.
+    experiment: Option<trial::AskedTrial>,
 }
 
 /// A line that the engine writes.
@@ -82,6 +86,7 @@ struct Answer {
     seconds: Option<f64>,
     device: Option<String>,
     allocated: Option<u64>,
+    trial: Option<trial::Found>,
     #[serde(flatten)]
     team: team::Found,
 }
@@ -115,6 +120,7 @@ pub fn request(
         optimizer: step::optimizer(&spec.run.train.optimizer).ok().flatten(),
         step: run.asked(facts.model, export),
         team: plan.map(|plan| plan.team(spec, export)),
+        experiment: run.trial.as_ref().map(Trial::asked),
     };
     // Only maps whose keys are no strings fail, and there are none.
     serde_json::to_string(&request).unwrap_or_default()
@@ -175,6 +181,9 @@ pub fn verification(
     let mut experiment = None;
     if let Some(plan) = plan {
         experiment = team::held(&mut result, spec, plan, &answers)?;
+    }
+    if let Some(trial) = &run.trial {
+        experiment = trial.held(&mut result, &answers);
     }
     for claim in [Claim::Parameters, Claim::Shape, Claim::Flops] {
         if !result.tallies.iter().any(|(other, _)| *other == claim) {

@@ -101,6 +101,8 @@ pub(super) fn optimizer(of: &Optimizer) -> Result<Option<Chosen>, String> {
 pub struct Run {
     /// On a CUDA device, at full size, or on the CPU.
     pub cuda: bool,
+    /// An experiment that needs no model.
+    pub trial: Option<super::Trial>,
     /// The model made small enough for a CPU, if it is to run there.
     small: Option<(Model, Vec<Scaled>)>,
 }
@@ -112,7 +114,11 @@ impl Run {
             true => None,
             false => small(spec, model),
         };
-        Run { cuda, small }
+        Run {
+            cuda,
+            trial: None,
+            small,
+        }
     }
 
     /// The request, where anything can be run; `export` writes a model as a PyTorch module.

@@ -1,8 +1,9 @@
 //! What the lines of the engine come to.
 
-use super::{Plan, Replicas, Run, request, verification};
+use super::{Plan, Replicas, Run, Trial, request, verification};
 use crate::facts::Facts;
 use crate::facts::fixture::lowered;
+use crate::spec::run::ExperimentKind;
 use crate::verify::experiment::Experiment;
 use crate::verify::experiment::batch_norm::Batch;
 use crate::verify::{Claim, Tally, Verification};
@@ -338,4 +339,39 @@ fn recurrent_layers_are_held_taken_apart() {
     let truncated = held("bptt = 2\n", &apart);
     assert_eq!(truncated.unchecked.len(), 1);
     assert!(truncated.contradicted.is_empty());
+}
+
+/// Guards experiments: what PyTorch finds is held to what is predicted, case by case, and a run that
+/// breaks off gives its reason.
+#[test]
+fn experiments_are_held_to_what_is_predicted() {
+    let text = "spec = 1\n[params]\nA = [2, 3]\nB = [3, 4]\nC = [4, 5]\n\
+                [[layers]]\nname = \"y\"\nformula = \"A @ B @ C\"\n";
+    let (spec, model) = lowered(text);
+    let facts = Facts::new(&spec, &model);
+    let mut run = Run::of(&spec, &model, false);
+    run.trial = Trial::of(ExperimentKind::Order, &model, 1, false).unwrap();
+    let asked = request(&spec, &facts, &run, None, &|_| String::new());
+    let asked: serde_json::Value = serde_json::from_str(&asked).unwrap();
+    let trees = asked["experiment"]["asked"]["trees"].to_string();
+    assert_eq!(trees, "[[0,[1,2]],[[0,1],2]]");
+    let held = |lines: &[&str]| {
+        let all = [&[FIRST], lines, &[LAST]].concat().join("\n");
+        let (found, table) = verification(&spec, &facts, &run, None, &all).unwrap();
+        (tally(&found, Claim::Experiment), table)
+    };
+    // 3·4·5 + 2·3·5 and 2·3·4 + 2·4·5 multiplications, two FLOPs each.
+    let right =
+        r#"{"claim": "experiment", "trial": {"flops": 180, "error": 1e-7, "magnitude": 2}}"#;
+    let left = r#"{"claim": "experiment", "trial": {"flops": 128, "error": 1e-7, "magnitude": 2}}"#;
+    let (found, table) = held(&[right, left]);
+    assert_eq!((found.confirmed, found.contradicted.len()), (4, 0));
+    assert_eq!(table.unwrap().rows.len(), 2);
+    assert_eq!(held(&[left, right]).0.contradicted.len(), 2);
+    let coarse = right.replace("1e-7", "1e-5");
+    assert_eq!(held(&[&coarse, left]).0.contradicted.len(), 1);
+    let ended = r#"{"claim": "experiment", "unchecked": "no room"}"#;
+    let (found, table) = held(&[right, ended]);
+    assert_eq!(found.unchecked, [("no room".to_owned(), 1)]);
+    assert!(table.is_none());
 }
