@@ -78,11 +78,11 @@ fn folded(
         } else {
             tape.broadcast(x, &whole)?
         };
-        x = tape.keep(Kept::Extra(name), x);
     }
     let batch = leading.iter().product();
     let x = tape.reshape(x, &[batch, sizes[rank - 2], sizes[rank - 1]])?;
-    // Kernels that ask for another width or another order of axes keep a copy of the same.
+    // Kernels that ask for another width, another order of axes or a head for each of the query's
+    // keep a copy of the same.
     Ok(tape.keep(Kept::Extra(name), x))
 }
 

@@ -118,7 +118,12 @@ pub(super) fn axis(axis: i64, rank: usize) -> Result<usize, KernelError> {
 /// In the shape that is asked for, of which one size may be -1. A complex tensor keeps its parts.
 fn into_shape(tape: &mut Tape, call: &Call, x: Var, asked: &[i64]) -> Result<Var, KernelError> {
     let sizes = tape.sizes(x);
-    let parts = &sizes[call.shape(0)?.rank()..];
+    let rank = call.shape(0)?.rank();
+    // A kernel before may have made another shape than its op states.
+    let Some(parts) = sizes.get(rank..) else {
+        let message = format!("{rank} axes are stated, and there are {}", sizes.len());
+        return Err(KernelError::new(message));
+    };
     let total: usize = sizes.iter().product::<usize>() / parts.iter().product::<usize>().max(1);
     let known: i64 = asked.iter().filter(|&&size| size >= 0).product();
     let open = if known > 0 { total as i64 / known } else { 0 };

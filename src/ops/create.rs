@@ -370,7 +370,10 @@ const fn source(name: &'static str, summary: &'static str, infer: Infer) -> Op {
 
 const fn constant(name: &'static str, summary: &'static str, infer: Infer) -> Op {
     Op {
-        interval: |call, _| Interval::point(value(call)),
+        interval: |call, _| {
+            let value = value(call);
+            Interval::point(value).or_non_finite(!value.is_finite())
+        },
         moments: |call, _| Some(Moments::constant(value(call))),
         ..source(name, summary, infer)
     }
@@ -570,6 +573,7 @@ mod tests {
     fn ranges() {
         check_intervals(&[
             ("full(size=[2], fill_value=-3)", &[], "[-3, -3]"),
+            ("full(size=[2], fill_value=-inf)", &[], "[-∞, -∞]?"),
             ("arange(start=1, end=10, step=4)", &[], "[1, 9]"),
             ("arange(start=3, end=0, step=-1)", &[], "[1, 3]"),
             ("linspace(start=3, end=-1)", &[], "[-1, 3]"),

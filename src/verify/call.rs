@@ -193,8 +193,12 @@ fn backward(
         .iter()
         .zip(&ran.outputs)
         .map(|(ty, output)| {
-            let draw = |_| random.f64() * 2.0 - 1.0;
-            ty.dtype.is_float().then(|| output.map(|_| 0.0).mapv(draw))
+            // A difference of infinities says nothing of what reaches the finite elements beside.
+            let draw = |value: f64| match value.is_finite() {
+                true => random.f64() * 2.0 - 1.0,
+                false => 0.0,
+            };
+            ty.dtype.is_float().then(|| output.mapv(draw))
         })
         .collect();
     let outputs = ran.outputs.iter().enumerate();
@@ -235,8 +239,12 @@ fn backward(
     let forward = |operands: &[Option<Rc<Array>>]| -> Option<f64> {
         let ran = kernels::forward(call, operands, setting).ok()?;
         let products = ran.outputs.iter().zip(&seeds);
+        let weighted = |seed: &Array, output: &Array| -> f64 {
+            let elements = seed.iter().zip(output).filter(|&(&seed, _)| seed != 0.0);
+            elements.map(|(seed, element)| seed * element).sum()
+        };
         Some(products.fold(0.0, |sum, (output, seed)| {
-            sum + seed.as_ref().map_or(0.0, |seed| (seed * &**output).sum())
+            sum + seed.as_ref().map_or(0.0, |seed| weighted(seed, output))
         }))
     };
     say(

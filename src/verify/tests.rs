@@ -283,3 +283,107 @@ fn a_step_is_run_as_planned() {
         assert!(!agreed(STEP, &other).1);
     }
 }
+
+/// What is contradicted of a model, and why something of it is not checked.
+fn judged(text: &str) -> (Vec<String>, Vec<String>) {
+    let (spec, model) = lowered(text);
+    let types = (Types::default(), 3);
+    let result = verify(&spec, model, &[], Limits::SMALL, types, &mut |_, _| {});
+    let tallies = || result.tallies.iter();
+    let wrong = tallies().flat_map(|(_, tally)| &tally.contradicted);
+    let open = tallies().flat_map(|(_, tally)| &tally.unchecked);
+    (
+        wrong.map(|one| format!("{one:?}")).collect(),
+        open.map(|one| format!("{one:?}")).collect(),
+    )
+}
+
+/// Guards the row of `padding_idx` in a whole model: it gets no gradient though the loss depends on
+/// it, so differences along a direction are no witness.
+#[test]
+fn a_padding_row_contradicts_no_gradient() {
+    let (wrong, open) = judged(
+        r#"
+spec = 1
+
+[inputs]
+tokens = { shape = [8, 4], dtype = "int64" }
+
+[[layers]]
+name = "table"
+op = "embedding"
+num_embeddings = 3
+embedding_dim = 4
+padding_idx = 0
+in = "tokens"
+
+[[layers]]
+name = "loss"
+formula = "(table * table).mean()"
+"#,
+    );
+    assert_eq!(wrong, Vec::<String>::new());
+    assert!(
+        open.iter().any(|why| why.contains("padding_idx")),
+        "{open:?}"
+    );
+}
+
+/// Guards masks that are filled with -∞ as far as a triangle: the fill is not finite by itself.
+#[test]
+fn a_fill_of_infinities_has_a_range() {
+    let (wrong, _) = judged(
+        r#"
+spec = 1
+
+[model]
+outputs = ["y"]
+
+[inputs]
+x = { shape = [4, 4] }
+
+[[layers]]
+name = "y"
+formula = "full([4, 4], -inf).triu(1) + x"
+"#,
+    );
+    assert_eq!(wrong, Vec::<String>::new());
+}
+
+/// The verdict on the gradient of a call, with operands changed.
+fn gradient(
+    text: &str,
+    change: impl Fn(&mut Vec<Option<std::rc::Rc<crate::kernels::Array>>>),
+) -> Outcome {
+    cases::with(text, |call| {
+        let mut given = operands(call, &[], 7);
+        change(&mut given);
+        let verdicts = verify_call(call, &given, 7);
+        let mut found = verdicts
+            .into_iter()
+            .filter(|verdict| verdict.claim == Claim::Gradient);
+        found.next().unwrap().outcome
+    })
+    .unwrap()
+}
+
+/// Guards elements beside an infinity, as of scores under a mask: the difference of two sums that
+/// hold one is NaN, and says nothing of the others.
+#[test]
+fn infinities_leave_other_gradients_checked() {
+    let found = gradient("add([6], [6])", |given| {
+        let mut mask = crate::kernels::Array::zeros(vec![6]);
+        mask[[2]] = f64::NEG_INFINITY;
+        given[1] = Some(std::rc::Rc::new(mask));
+    });
+    assert!(matches!(found, Outcome::Confirmed), "{found:?}");
+}
+
+/// Guards groups of heads in a fused kernel: what is kept of key and value has one shape, so the
+/// backward pass comes out.
+#[test]
+fn groups_of_heads_have_gradients() {
+    let text = "scaled_dot_product_attention([2, 4, 5, 8], [2, 2, 7, 8], [2, 2, 7, 8], enable_gqa=true) fused";
+    let found = gradient(text, |_| {});
+    assert!(matches!(found, Outcome::Confirmed), "{found:?}");
+}

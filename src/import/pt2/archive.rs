@@ -3,6 +3,7 @@
 use std::io::{Read, Seek};
 
 use zip::ZipArchive;
+use zip::read::{ArchiveOffset, Config};
 use zip::result::ZipError;
 
 use super::schema::{ExportedProgram, WeightsConfig};
@@ -23,7 +24,13 @@ pub(super) struct Archive {
 impl Archive {
     /// Unpacks the entries that describe the model.
     pub(super) fn read(file: impl Read + Seek) -> Result<Archive, ImportError> {
-        let mut zip = ZipArchive::new(file).map_err(|error| match error {
+        // PyTorch's archives begin where the file does. Left to find that out, the reader looks for
+        // the directory right before its end, past the records of 64-bit sizes in between, and
+        // takes its second entry for the first where that is as long as those are.
+        let config = Config {
+            archive_offset: ArchiveOffset::Known(0),
+        };
+        let mut zip = ZipArchive::with_config(config, file).map_err(|error| match error {
             ZipError::InvalidArchive(_) => {
                 damaged_because("the file is no zip archive, or it is cut off")
             }
@@ -154,6 +161,21 @@ mod tests {
         insta::assert_snapshot!(message(&packed(&[("a/data.pkl", b"")])), @"the archive holds no exported program (`models/model.json`)");
         insta::assert_snapshot!(message(&packed(&[("m/models/model.json", b"{")])), @"the exported program cannot be read: EOF while parsing an object at line 1 column 1");
         insta::assert_snapshot!(message(&packed(&[("m/models/model.json", b"{}")])), @"the exported program cannot be read: missing field `graph_module` at line 1 column 2");
+    }
+
+    /// Guards archives whose first entry has a name of 30 letters, as `detector/data/weights/weight_0`:
+    /// its header is as long as the records of 64-bit sizes that PyTorch puts behind the directory.
+    #[test]
+    fn the_directory_is_found_before_records_of_64_bit_sizes() {
+        let first = "detector/data/weights/weight_0";
+        let mut bytes = packed(&[(first, b""), ("detector/models/model.json", b"{")]);
+        let end = bytes.len() - 22;
+        let mut records = [0; 76];
+        records[..4].copy_from_slice(b"PK\x06\x06");
+        records[56..60].copy_from_slice(b"PK\x06\x07");
+        bytes.splice(end..end, records);
+        assert_eq!(46 + first.len(), records.len());
+        insta::assert_snapshot!(message(&bytes), @"the exported program cannot be read: EOF while parsing an object at line 1 column 1");
     }
 
     /// Guards against archives of a few bytes that unpack to any size.

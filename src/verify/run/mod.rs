@@ -115,6 +115,8 @@ pub struct Pass<'a> {
     pub levels: Vec<Level>,
     /// The calls that could not be run, whose outputs are drawn instead: gradients do not pass.
     pub drawn: Vec<Stopped>,
+    /// Why a gradient is one by convention and no derivative, where that of a trained call is.
+    pub convention: Option<&'static str>,
 }
 
 /// What came of a backward pass.
@@ -180,6 +182,7 @@ impl<'a> Plan<'a> {
             count: Count::default(),
             levels: Vec::new(),
             drawn: Vec::new(),
+            convention: None,
         };
         let all = 0..graph.dag.node_count() as u32;
         let mut reads = self.reads(&all);

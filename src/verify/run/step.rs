@@ -173,6 +173,12 @@ impl Pass<'_> {
             });
             drawn(call, setting)
         });
+        if node
+            .outputs()
+            .any(|output| graph.tensor(output).requires_grad)
+        {
+            self.convention = self.convention.or(ran.convention);
+        }
         self.count = self.count.plus(ran.count);
         watch(&Seen {
             node: id,
