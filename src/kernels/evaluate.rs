@@ -263,6 +263,17 @@ pub fn backward(
         })
         .collect();
     let results = run(call, &mut tape, &given)?;
+    for (&var, gradient) in results.iter().zip(gradients) {
+        if let Some(gradient) = gradient
+            && gradient.shape() != tape.value(var).shape()
+        {
+            return Err(KernelError::new(format!(
+                "a gradient of shape {:?} came to an output of shape {:?}",
+                gradient.shape(),
+                tape.value(var).shape()
+            )));
+        }
+    }
     let seeds: Vec<(Var, Array)> = results
         .iter()
         .zip(gradients)

@@ -78,6 +78,10 @@ impl Whole<'_> {
         let mut random = fastrand::Rng::with_seed(self.seed);
         let seeds = loss_seeds(graph, &pass, &mut random);
         let returned = pass.backward(seeds.clone(), &mut |_, _| steps.step());
+        if let Some(stopped) = returned.stopped.first() {
+            let outcome = Outcome::Unchecked(self.stopped(stopped));
+            return result.say("", Claim::Gradient, outcome);
+        }
         result.notes.push(counted("backward", returned.count));
         for group in groups {
             let outcome = self.along(&group, &seeds, &returned.gradients, &mut random, steps);

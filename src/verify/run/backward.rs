@@ -5,7 +5,7 @@ use std::rc::Rc;
 use rustc_hash::FxHashMap;
 
 use super::step::setting_of;
-use super::{Left, Level, Pass, Returned};
+use super::{Left, Level, Pass, Returned, Stopped};
 use crate::graph::{NodeId, TensorId, TensorKind};
 use crate::kernels::{self, Array, Count, Gradients, Supplied};
 use crate::ops::Call;
@@ -42,6 +42,7 @@ impl Pass<'_> {
             count: Count::default(),
             levels: Vec::new(),
             left: Left::default(),
+            stopped: Vec::new(),
         };
         for at in (0..graph.dag.node_count() as u32).rev() {
             let id = NodeId(at);
@@ -71,9 +72,17 @@ impl Pass<'_> {
                 };
                 let setting = setting_of(self.setting, id);
                 let run = |call: &Call| kernels::backward(call, &supplied, &incoming, setting);
-                let found = self
-                    .plan
-                    .call(node, |call| run(call).unwrap_or_else(|_| nothing(call)));
+                let mut stops = |call: &Call| {
+                    run(call).unwrap_or_else(|error| {
+                        returned.stopped.push(Stopped {
+                            node: id,
+                            message: error.message,
+                            outside: error.outside,
+                        });
+                        nothing(call)
+                    })
+                };
+                let found = self.plan.call(node, |call| stops(call));
                 returned.count = returned.count.plus(found.count);
                 watch(id, &found.operands);
                 for (&argument, gradient) in node.arguments.iter().zip(found.operands) {

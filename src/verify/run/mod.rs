@@ -25,7 +25,7 @@ use crate::facts::precision::NodeDtypes;
 use crate::facts::ranges::Ranges;
 use crate::facts::storage::Storages;
 use crate::graph::{Graph, Node, NodeId, TensorId, TensorKind};
-use crate::kernels::{Array, Count, Setting};
+use crate::kernels::{Array, Count, Setting, held_sizes};
 use crate::ops::Call;
 
 /// What a model is run with.
@@ -87,7 +87,9 @@ pub fn sources(graph: &Graph, ranges: &Ranges, seed: u64) -> Sources {
     for (number, tensor) in graph.tensors.iter().enumerate() {
         let id = TensorId(number as u32);
         let array = match tensor.kind {
-            TensorKind::Constant(value) => Array::from_elem(vec![], value),
+            TensorKind::Constant(value) => {
+                Array::from_elem(held_sizes(&graph.types[number]), value)
+            }
             TensorKind::Input(_) | TensorKind::Parameter(_) => {
                 values(graph, ranges, id, &mut random)
             }
@@ -129,6 +131,8 @@ pub struct Returned {
     pub levels: Vec<Level>,
     /// What the next micro-batch finds.
     pub left: Left,
+    /// The calls that could not be run backward, which hand on zeros.
+    pub stopped: Vec<Stopped>,
 }
 
 /// What a micro-batch leaves to the next one: gradients, and outputs until there are others.

@@ -8,7 +8,7 @@ use rustc_hash::FxHashMap;
 use super::history::{Held, History, KeptTensors, Recomputed};
 use super::{Pass, Plan, Seen, Stopped, hand_on, operands};
 use crate::graph::{NodeId, TensorKind};
-use crate::kernels::{self, Array, Count, Kept, Ran, Setting, held_sizes, store};
+use crate::kernels::{self, Array, Count, Kept, KernelError, Ran, Setting, held_sizes, store};
 use crate::ops::{Call, Saved};
 use crate::tensor::Dtype;
 use crate::verify::call::is_kept;
@@ -165,7 +165,18 @@ impl Pass<'_> {
             .map(|held| held.as_ref().map(|held| Rc::clone(&held.elements)))
             .collect();
         let setting = setting_of(self.setting, id);
-        let ran = kernels::forward(call, &arrays, setting).unwrap_or_else(|error| {
+        // What has another shape than is stated, which is contradicted where the call is held to its
+        // claims, would only spoil what follows.
+        let ran = kernels::forward(call, &arrays, setting).and_then(|ran| {
+            let mut both = ran.outputs.iter().zip(call.outputs);
+            match both.all(|(output, ty)| output.shape() == held_sizes(ty)) {
+                true => Ok(ran),
+                false => Err(KernelError::new(
+                    "the kernel makes another shape than is stated",
+                )),
+            }
+        });
+        let ran = ran.unwrap_or_else(|error| {
             self.drawn.push(Stopped {
                 node: id,
                 message: error.message,
