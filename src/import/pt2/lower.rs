@@ -23,7 +23,7 @@ use crate::graph::{Builder, DefinitionId, Limits, Made, NodeId, TensorId};
 use crate::import::{Agreement, ImportError, Imported};
 use crate::lower::Model;
 use crate::ops::foreign::OPAQUE;
-use crate::ops::{Attributes, Init, Outputs, find};
+use crate::ops::{Init, Outputs, find};
 use crate::spec::{Attention, Mode, Spec};
 use crate::tensor::{Dtype, TensorType};
 
@@ -201,19 +201,8 @@ impl<'a> Lowering<'a, '_> {
                 parameters.push((name.name.as_str(), pending));
             } else if let Some(constant) = &spec.tensor_constant {
                 let (ty, _) = declared(&graph.tensor_values, &constant.arg, &self.symbols)?;
-                let op = find("empty").ok_or_else(|| ImportError::new("there is no op `empty`"))?;
-                let mut attributes = Attributes::default();
-                let sizes: Vec<i64> = ty.shape.sizes().iter().map(|&size| size as i64).collect();
-                for (name, value) in [("size", sizes.into()), ("dtype", ty.dtype.into())] {
-                    if let Some(position) = op.attribute_position(name) {
-                        attributes.set(position, value);
-                    }
-                }
-                let made = self
-                    .builder
-                    .add(op, &[], attributes, None, Outputs::from_elem(ty, 1))
-                    .map_err(|error| ImportError::new(error.message))?;
-                self.tensors.insert((0, &constant.arg.name), made[0]);
+                let made = self.constant(ty)?;
+                self.tensors.insert((0, &constant.arg.name), made);
             } else if let Some(input) = &spec.user_input {
                 for name in flatten::names(&input.arg) {
                     let (ty, _) = declared(&graph.tensor_values, name, &self.symbols)?;

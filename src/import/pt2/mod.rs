@@ -8,6 +8,7 @@ mod archive;
 mod arguments;
 mod aten;
 mod autocast;
+mod constants;
 mod flatten;
 mod layers;
 mod lower;
