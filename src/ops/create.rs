@@ -5,7 +5,7 @@
 use smallvec::smallvec;
 
 use super::definition::{BASE, Default, Infer, attribute, no_work, variadic};
-use super::layout::{Placement, Strides};
+use super::grid::{grid_layout, grid_range, meshgrid};
 use super::pointwise::refuse;
 use super::shape::list;
 use super::{Attribute, AttributeKind, Call, Op, OpError, Outputs};
@@ -306,11 +306,7 @@ pub static OPS: &[Op] = &[
         view: true,
         layout: grid_layout,
         work: no_work,
-        // One range stands for all outputs, each of which holds another operand's elements.
-        interval: |_, ranges| {
-            let ranges = ranges.iter().copied();
-            ranges.reduce(Interval::union).unwrap_or(Interval::ANYTHING)
-        },
+        interval: grid_range,
         moments: |_, moments| match moments {
             [one] => *one,
             _ => None,
@@ -473,48 +469,6 @@ fn arange(call: &Call) -> Result<Outputs, OpError> {
 fn evenly_spaced(start: f64, step: f64, count: f64) -> Moments {
     let mean = start + step * (count - 1.0) / 2.0;
     Moments::new(mean, step * step * (count * count - 1.0) / 12.0)
-}
-
-fn is_cartesian(call: &Call) -> bool {
-    call.text("indexing").as_deref() == Some("xy") && call.arguments.len() >= 2
-}
-
-fn meshgrid(call: &Call) -> Result<Outputs, OpError> {
-    let mut shape = Shape::scalar();
-    let mut types = Vec::new();
-    for position in 0..call.arguments.len() {
-        let ty = call.ty(position)?;
-        if ty.shape.rank() > 1 {
-            let message = format!("`meshgrid` takes vectors, but one is {}", ty.shape);
-            return Err(OpError::new(message).operands([position]));
-        }
-        shape.push(ty.shape.elements());
-        types.push(ty.dtype);
-    }
-    if types.is_empty() {
-        return Err(OpError::new("`meshgrid` needs at least one vector"));
-    }
-    if is_cartesian(call) {
-        let (first, second) = (shape.sizes()[0], shape.sizes()[1]);
-        shape.set(0, second);
-        shape.set(1, first);
-    }
-    let output = |dtype| TensorType {
-        shape: shape.clone(),
-        dtype,
-    };
-    Ok(types.into_iter().map(output).collect())
-}
-
-/// Each vector is expanded along the axes of the others.
-fn grid_layout(call: &Call, strides: &[Strides]) -> Placement {
-    let rank = call.output().map_or(0, |ty| ty.shape.rank());
-    let mut spread: Strides = smallvec::SmallVec::from_elem(0, rank);
-    let axis = usize::from(is_cartesian(call));
-    if let (Some(slot), Some(own)) = (spread.get_mut(axis), strides.first()) {
-        *slot = own.first().copied().unwrap_or(1);
-    }
-    Placement::Shared(spread)
 }
 
 #[cfg(test)]

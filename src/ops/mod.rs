@@ -48,6 +48,7 @@ mod embedding;
 mod extreme;
 pub mod foreign;
 mod fourier;
+mod grid;
 mod grouped;
 mod heads;
 mod image;
