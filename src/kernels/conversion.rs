@@ -2,6 +2,9 @@
 
 use super::complex::Complex;
 use super::registry::{Kernel, kernel, one};
+use super::{KernelError, Tape, Var};
+use crate::ops::Call;
+use crate::tensor::Dtype;
 
 /// The kernels of this family.
 pub static KERNELS: &[Kernel] = &[
@@ -74,6 +77,16 @@ pub static KERNELS: &[Kernel] = &[
     })
     .on_complex(Complex::Itself),
 ];
+
+/// What a sum or product of so much adds up: whole numbers, where its result is in a type of them.
+pub fn converted(tape: &mut Tape, call: &Call, x: Var) -> Result<Var, KernelError> {
+    let whole = |dtype: Dtype| !dtype.is_float() && !dtype.is_complex();
+    let cuts = call.outputs.iter().any(|ty| whole(ty.dtype)) && !whole(call.dtype(0)?);
+    Ok(match cuts {
+        true => tape.derive(&[x], |values| values[0].mapv(f64::trunc)),
+        false => x,
+    })
+}
 
 #[cfg(test)]
 mod tests {

@@ -17,7 +17,13 @@ macro_rules! filled {
     };
 }
 
-/// The kernels of this family. What is left as it lies in memory is 0 here.
+fn unset(call: &Call) -> f64 {
+    let float = call.output().is_some_and(|ty| ty.dtype.is_float());
+    f64::from(u8::from(float))
+}
+
+/// The kernels of this family. What is left as it lies in memory is 0 here, and where it has
+/// fractions 1: a constant of which nothing is known may be what is divided by.
 pub static KERNELS: &[Kernel] = &[
     filled!("zeros", |_, _| 0.0).on_complex(Complex::Summed),
     filled!("ones", |_, _| 1.0).on_complex(Complex::Summed),
@@ -27,8 +33,8 @@ pub static KERNELS: &[Kernel] = &[
     filled!("full_like", |_, call| call
         .float("fill_value")
         .unwrap_or(0.0)),
-    filled!("empty", |_, _| 0.0).on_complex(Complex::Summed),
-    filled!("empty_like", |_, _| 0.0).on_complex(Complex::Summed),
+    filled!("empty", |_, call| unset(call)).on_complex(Complex::Summed),
+    filled!("empty_like", |_, call| unset(call)).on_complex(Complex::Summed),
     filled!("rand", |tape, _| tape.uniform()),
     filled!("rand_like", |tape, _| tape.uniform()),
     filled!("randn", |tape, _| tape.normal()),

@@ -75,6 +75,17 @@ impl Setting {
         Arithmetic::of(widest.unwrap_or(Dtype::Float64))
     }
 
+    /// An operand as a kernel takes it: a number of the spec is rounded to the type in which the
+    /// kernel computes, as PyTorch rounds it (`opmath_t`).
+    fn number(&self, call: &Call, position: usize, value: &Rc<Array>) -> Rc<Array> {
+        let weak = call.constant(position).is_some() && self.stored.is_none();
+        let compute = self.arithmetic(call).compute;
+        match weak && compute != Dtype::Float64 {
+            true => Rc::new(store(compute, (**value).clone())),
+            false => Rc::clone(value),
+        }
+    }
+
     /// The elements as a tensor of that type holds them in this setting.
     pub fn stored(&self, dtype: Dtype, array: Array) -> Array {
         if let (Some(stored), true) = (self.stored, dtype.is_float()) {
@@ -209,10 +220,10 @@ pub fn forward(
     let mut tape = Tape::new(setting.arithmetic(call), setting.seed, Vec::new());
     let given: Vec<Option<Var>> = operands
         .iter()
-        .map(|operand| {
-            operand
-                .as_ref()
-                .map(|value| tape.leaf(Rc::clone(value), false))
+        .enumerate()
+        .map(|(position, operand)| {
+            let value = setting.number(call, position, operand.as_ref()?);
+            Some(tape.leaf(value, false))
         })
         .collect();
     let results = run(call, &mut tape, &given)?;
@@ -255,7 +266,7 @@ pub fn backward(
         .map(|(position, argument)| {
             let argument = argument.as_ref()?;
             let value = match supplied.operands.get(position).cloned().flatten() {
-                Some(value) => value,
+                Some(value) => setting.number(call, position, &value),
                 None => Rc::new(Array::from_elem(held_sizes(argument.ty), f64::NAN)),
             };
             let needs = argument.requires_grad && argument.ty.dtype.is_float();

@@ -2,6 +2,7 @@
 
 use smallvec::smallvec;
 
+use super::conversion::converted;
 use super::extreme::by_index;
 use super::registry::{Kernel, Results, kernel, one};
 use super::shape::axis;
@@ -11,7 +12,7 @@ use crate::ops::Call;
 /// The kernels of this family.
 pub static KERNELS: &[Kernel] = &[
     kernel("cumsum", |tape, call, given| {
-        let x = given.need(0)?;
+        let x = converted(tape, call, given.need(0)?)?;
         let at = axis(call.integer("dim").unwrap_or(0), call.shape(0)?.rank())?;
         let value = running(tape.value(x), at, false, |sum, x| sum + x);
         tape.count_many(super::tape::Kind::Add, tape.value(x).len());
@@ -20,7 +21,7 @@ pub static KERNELS: &[Kernel] = &[
         }))
     }),
     kernel("cumprod", |tape, call, given| {
-        let x = given.need(0)?;
+        let x = converted(tape, call, given.need(0)?)?;
         let at = axis(call.integer("dim").unwrap_or(0), call.shape(0)?.rank())?;
         let value = running(tape.value(x), at, false, |product, x| product * x);
         tape.count_many(super::tape::Kind::Multiply, tape.value(x).len());

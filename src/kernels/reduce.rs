@@ -1,6 +1,7 @@
 //! Reductions along axes: sums, means, variances, products, norms.
 
 use super::complex::Complex;
+use super::conversion::converted;
 use super::registry::{Kernel, kernel, one};
 use super::tape::reduction::lanes;
 use super::{Array, KernelError, Tape, Var};
@@ -10,7 +11,8 @@ use crate::ops::Call;
 pub static KERNELS: &[Kernel] = &[
     kernel("sum", |tape, call, given| {
         let (axes, keep) = axes(call)?;
-        one(tape.sum(given.need(0)?, &axes, keep)?)
+        let x = converted(tape, call, given.need(0)?)?;
+        one(tape.sum(x, &axes, keep)?)
     })
     .on_complex(Complex::Summed),
     kernel("mean", |tape, call, given| {
@@ -31,7 +33,7 @@ pub static KERNELS: &[Kernel] = &[
     }),
     kernel("prod", |tape, call, given| {
         let (axes, keep) = axes(call)?;
-        let x = given.need(0)?;
+        let x = converted(tape, call, given.need(0)?)?;
         let value = lanes(tape.value(x), &axes, |lane| lane.iter().product());
         tape.count_many(super::tape::Kind::Multiply, tape.value(x).len());
         let over = axes.clone();

@@ -237,7 +237,8 @@ fn fill(call: &Call) -> f64 {
 }
 
 /// Conversion to integers cuts the fraction off; what does not fit may become anything.
-fn converted(call: &Call, ranges: &[Interval]) -> Interval {
+/// Sums in a type of integers convert what they add up in this way first.
+pub fn converted(call: &Call, ranges: &[Interval]) -> Interval {
     let input = range(ranges, 0);
     let Some(dtype) = call.output().map(|ty| ty.dtype) else {
         return Interval::ANYTHING;

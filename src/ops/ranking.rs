@@ -2,6 +2,7 @@
 
 use smallvec::smallvec;
 
+use super::conversion::converted;
 use super::definition::{Default, Infer, attribute, operand, unit_gain};
 use super::extreme::{ONE_DIM, refuse_empty, save_indices, value_and_index};
 use super::gradient;
@@ -49,7 +50,7 @@ pub static OPS: &[Op] = &[
         attributes: RUNNING,
         autocast: Autocast::Float32,
         interval: |call, ranges| {
-            let (x, length) = (range(ranges, 0), length(call));
+            let (x, length) = (converted(call, ranges), length(call));
             Interval::new(x.low.min(x.low * length), x.high.max(x.high * length))
                 .widened(length * LIBRARY_ERROR)
         },
@@ -63,7 +64,7 @@ pub static OPS: &[Op] = &[
         autocast: Autocast::Float32Result,
         saved: save_both,
         interval: |call, ranges| {
-            let (x, length) = (range(ranges, 0), length(call));
+            let (x, length) = (converted(call, ranges), length(call));
             let most = x.magnitude().max(x.magnitude().powf(length));
             let low = if x.low >= 0.0 {
                 x.low.min(x.low.powf(length))
@@ -394,6 +395,12 @@ mod tests {
             ),
         ]);
         check_intervals(&[
+            // Guards that numbers are whole before they are added up, not after.
+            (
+                "cumsum([4], dim=0, dtype=int64)",
+                &[(3.625, 3.625)],
+                "[3, 12]",
+            ),
             ("cumsum([4], dim=0)", &[(-1.0, 2.0)], "[-4, 8]"),
             ("cumsum([4], dim=0)", &[(1.0, 2.0)], "[1, 8]"),
             ("cumprod([3], dim=0)", &[(0.5, 2.0)], "[0.125, 8]"),

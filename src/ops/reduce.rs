@@ -4,6 +4,7 @@
 
 use smallvec::smallvec;
 
+use super::conversion::converted;
 use super::definition::{BASE, Default, Infer, attribute, save_input, save_output};
 use super::gradient::{self, Gradient};
 use super::pointwise::{LIBRARY_ERROR, float_of, operand_moments, range, refuse};
@@ -66,7 +67,7 @@ pub static OPS: &[Op] = &[
     Op {
         attributes: SUM,
         autocast: Autocast::Float32,
-        interval: |call, ranges| total(count(call), range(ranges, 0)),
+        interval: |call, ranges| total(count(call), converted(call, ranges)),
         moments: |call, moments| {
             let (x, count) = (operand_moments(call, moments, 0)?, count(call));
             Some(Moments::new(count * x.mean, count * x.variance))
@@ -149,7 +150,7 @@ pub static OPS: &[Op] = &[
         attributes: SUM,
         autocast: Autocast::Float32Result,
         saved: save_both,
-        interval: |call, ranges| product(count(call), range(ranges, 0)),
+        interval: |call, ranges| product(count(call), converted(call, ranges)),
         moments: |call, moments| {
             let (x, count) = (operand_moments(call, moments, 0)?, count(call));
             gaussian::moments_from(x.mean.powf(count), x.square().powf(count))

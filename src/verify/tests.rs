@@ -179,6 +179,32 @@ fn fewer_digits_lose_more() {
     assert!(error(None, Some(Bfloat16)).unwrap() > 10.0 * exact);
 }
 
+/// Guards against claims of ranges that only roundings contradict: a number of the spec is rounded to
+/// the type that a kernel computes in, as PyTorch does; and against constants that are not known, of
+/// which 0 would make a NaN of what is divided by them.
+#[test]
+fn ranges_hold_to_the_last_place() {
+    for formula in [
+        "exp(-arange(32) / 32 * 9.2)",
+        "x / empty(1)",
+        "cumsum(x * 3.7, dim=0, dtype=int64)",
+    ] {
+        let text = format!(
+            "spec = 1\n[model]\nname = \"ranges\"\n[inputs]\nx = {{ shape = [8], range = [0, 1] }}\n\
+             [[layers]]\nname = \"y\"\nformula = \"{formula}\"\n"
+        );
+        let (spec, model) = lowered(&text);
+        let types = (Types::default(), 3);
+        let result = verify(&spec, model, &[], Limits::SMALL, types, &mut |_, _| {});
+        for (claim, tally) in &result.tallies {
+            assert!(
+                tally.contradicted.is_empty(),
+                "{formula}: {claim:?} {tally:?}"
+            );
+        }
+    }
+}
+
 /// Layers of which two are recomputed, with a tied weight, as one micro-batch of several in a lower type.
 const STEP: &str = r#"
 spec = 1

@@ -5,6 +5,7 @@ use serde_json::{Value, json};
 
 use super::{Answer, same};
 use crate::lower::Model;
+use crate::quantity::group;
 use crate::spec::run::ExperimentKind;
 use crate::tensor::Dtype;
 use crate::verify::experiment::order::{Orders, Ran};
@@ -27,8 +28,8 @@ pub struct Trial {
 
 enum Question {
     Order(Orders),
-    /// The numbers, and the ways to sum them.
-    Summation(Vec<f64>, Vec<Way>),
+    /// The numbers, the ways to sum them, and how many numbers are left out.
+    Summation(Vec<f64>, Vec<Way>, usize),
     Epsilon(Vec<epsilon::Case>),
 }
 
@@ -77,10 +78,11 @@ impl Trial {
             ExperimentKind::Order => Question::Order(Orders::of(model)?),
             ExperimentKind::Summation => {
                 let mut drawn = summation::drawn(model, seed)?;
+                let left_out = drawn.len().saturating_sub(MOST_NUMBERS);
                 drawn.truncate(MOST_NUMBERS);
                 // PyTorch makes a half of a float64 by way of float32, which must not round twice.
                 let numbers = drawn.iter().map(|&x| f64::from(x as f32)).collect();
-                Question::Summation(numbers, ways())
+                Question::Summation(numbers, ways(), left_out)
             }
             ExperimentKind::Epsilon => Question::Epsilon(epsilon::Case::all()),
             _ => return Ok(None),
@@ -99,7 +101,7 @@ impl Trial {
                 "order",
                 json!({"seed": self.seed, "sizes": orders.sizes, "trees": orders.trees}),
             ),
-            Question::Summation(numbers, ways) => {
+            Question::Summation(numbers, ways, _) => {
                 let cases = ways.iter().map(|way| {
                     json!({
                         "dtype": way.dtype.name(),
@@ -139,7 +141,7 @@ impl Trial {
             .collect();
         let cases = match &self.question {
             Question::Order(orders) => orders.trees.len(),
-            Question::Summation(_, ways) => ways.len(),
+            Question::Summation(_, ways, _) => ways.len(),
             Question::Epsilon(cases) => cases.len(),
         };
         if found.len() != cases {
@@ -153,7 +155,16 @@ impl Trial {
         }
         Some(match &self.question {
             Question::Order(orders) => held_order(result, orders, &found),
-            Question::Summation(numbers, ways) => held_sums(result, numbers, ways, &found),
+            Question::Summation(numbers, ways, left_out) => {
+                if *left_out > 0 {
+                    result.notes.push(format!(
+                        "PyTorch was handed the first {} numbers; {} further ones were left out.",
+                        group(numbers.len() as u128),
+                        group(*left_out as u128)
+                    ));
+                }
+                held_sums(result, numbers, ways, &found)
+            }
             Question::Epsilon(cases) => held_epsilon(result, cases, &found),
         })
     }
