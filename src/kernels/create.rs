@@ -17,13 +17,18 @@ macro_rules! filled {
     };
 }
 
+/// What is left as it lies in memory, which a constant of which nothing is known is as well. Whole
+/// numbers are 0, an index of anything, but 1 without axes, where they may be what is divided by;
+/// others are a half, of which quotients, roots and logarithms are finite and not 0.
 fn unset(call: &Call) -> f64 {
-    let float = call.output().is_some_and(|ty| ty.dtype.is_float());
-    f64::from(u8::from(float))
+    match call.output() {
+        Some(ty) if ty.dtype.is_float() => 0.5,
+        Some(ty) if ty.shape.rank() == 0 => 1.0,
+        _ => 0.0,
+    }
 }
 
-/// The kernels of this family. What is left as it lies in memory is 0 here, and where it has
-/// fractions 1: a constant of which nothing is known may be what is divided by.
+/// The kernels of this family.
 pub static KERNELS: &[Kernel] = &[
     filled!("zeros", |_, _| 0.0).on_complex(Complex::Summed),
     filled!("ones", |_, _| 1.0).on_complex(Complex::Summed),
